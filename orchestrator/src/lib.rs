@@ -1,1 +1,5 @@
-//! x
+//! The orchestrator: the runner that carries out a plan, the reporters that tell of it, the commands that users type.
+//!
+//! - [`event`]: what a run says happened; the interface between the runner and every reporter.
+
+pub mod event;

@@ -1,1 +1,9 @@
-//! x
+//! The link table, its enforcement in the kernel, and the agent that holds it.
+//!
+//! This crate knows addresses and link ids; it knows nothing of topologies, chains or engines.
+//!
+//! - [`link`]: what is to be cut, and what was seen to be cut.
+//! - [`protocol`]: what the agent is asked and what it answers, over one byte stream.
+
+pub mod link;
+pub mod protocol;

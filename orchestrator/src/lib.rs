@@ -1,5 +1,7 @@
 //! The orchestrator: the runner that carries out a plan, the reporters that tell of it, the commands that users type.
 //!
+//! - [`exit`]: what the process exits with.
 //! - [`event`]: what a run says happened; the interface between the runner and every reporter.
 
 pub mod event;
+pub mod exit;

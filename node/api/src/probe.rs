@@ -17,6 +17,14 @@ pub struct ProbeListen {
     pub for_ms: u64,
 }
 
+/// Result of `x_probe_listen`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeListening {
+    /// Every address of the node that others could reach it at, loopback left out: the configured one first. More than one
+    /// means that a second network may lead around a cut, so probes go to all of them.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// Parameters of `x_probe_send`: datagrams and one TCP connection attempt to every target, all at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSend {
@@ -81,7 +89,8 @@ pub struct ProbeReceived {
 /// What the receiver heard of one sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSender {
-    /// The sender's address.
+    /// The sender's *configured* address, which every datagram carries and every connection says first: packets that came by
+    /// another network are counted for the node that sent them.
     pub address: IpAddr,
     /// Datagrams of this round that arrived.
     pub datagrams: u32,

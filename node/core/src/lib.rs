@@ -8,6 +8,10 @@
 //! - [`time`]: clocks as values.
 //! - [`store`]: what is kept; a trait, and one in memory.
 
+pub mod chain;
+pub mod consensus;
+pub mod db;
 pub mod io;
+pub mod random;
 pub mod store;
 pub mod time;

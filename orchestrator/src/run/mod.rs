@@ -1,0 +1,14 @@
+//! The runner: carries out a plan against any runtime, tells what happens, and judges. It prints nothing.
+//!
+//! - [`execute`]: the three doors: a whole run (`test`), bringing a testnet up (`up`), driving one that runs.
+//! - [`state`]: what the agent keeps for later commands.
+//! - `conductor`: the loop: select builds a value, apply is synchronous.
+//! - `stage`: everything a step may touch. `steps`: one file per family of steps.
+//! - `desk`: faults, one change at a time. `evidence`: what shows that a fault is real, and that it is over.
+//! - `roster`: where the nodes' processes are. `census`: what the nodes said of themselves. `ready`: when is that enough.
+//! - `verdict`: from what happened to the report.
+
+pub mod execute;
+pub mod state;
+
+pub use execute::{EventSink, Interrupts, Options, bring_up, drive, run_test};

@@ -4,6 +4,9 @@
 //!
 //! - [`link`]: what is to be cut, and what was seen to be cut.
 //! - [`protocol`]: what the agent is asked and what it answers, over one byte stream.
+//! - [`agent`]: the process that holds the table, and its client.
 
+pub mod agent;
+mod codec;
 pub mod link;
 pub mod protocol;

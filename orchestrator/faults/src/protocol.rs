@@ -13,6 +13,21 @@ use crate::link::{Applied, Counters, LinkTable};
 /// Longest frame, in bytes.
 pub const MAX_FRAME: u32 = 64 * 1024 * 1024;
 
+/// Most bytes in one piece of a tunnel.
+pub const TUNNEL_CHUNK: usize = 32 * 1024;
+
+/// Most pieces of a tunnel a client may have sent without an answer.
+pub const TUNNEL_CHUNKS: usize = 8;
+
+/// Bytes the agent may send into a tunnel before the client granted more with [`RequestBody::TunnelCredit`].
+pub const TUNNEL_WINDOW: u64 = 256 * 1024;
+
+/// Where the agent listens for later clients, inside its own container.
+pub const SOCKET: &str = "/run/netsplit/agent.sock";
+
+/// Environment variable that makes the agent end with its first client when it is `1`.
+pub const OWNED_ENV: &str = "NETSPLIT_AGENT_OWNED";
+
 /// One request to the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -24,7 +39,7 @@ pub struct Request {
 
 /// What is asked of the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", content = "body", rename_all = "snake_case")]
 pub enum RequestBody {
     /// Which network and nodes the agent serves; the first request it ever gets. Later ones replace the list of nodes.
     Configure(Configure),
@@ -60,12 +75,24 @@ pub enum RequestBody {
         /// TCP port.
         port: u16,
     },
-    /// Bytes for a tunnel.
+    /// Bytes for a tunnel, answered once the node's side took them: a client has at most [`TUNNEL_CHUNKS`] unanswered.
     Tunnel {
         /// Which.
         tunnel: u64,
-        /// Base64; empty closes this direction.
+        /// Base64 of at most [`TUNNEL_CHUNK`] bytes; empty closes this direction.
         data: String,
+    },
+    /// The client consumed this many bytes of a tunnel: as many more may be sent to it.
+    TunnelCredit {
+        /// Which.
+        tunnel: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Close both directions of a tunnel and forget it.
+    CloseTunnel {
+        /// Which.
+        tunnel: u64,
     },
     /// How the agent itself is: answered with [`ReplyBody::Health`].
     Health,
@@ -114,7 +141,7 @@ pub struct AgentNode {
 
 /// Anything the agent sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", content = "body", rename_all = "snake_case")]
 pub enum Message {
     /// The answer to a request.
     Reply {
@@ -150,7 +177,7 @@ pub enum Message {
 
 /// The answer to a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", content = "body", rename_all = "snake_case")]
 pub enum ReplyBody {
     /// Done.
     Done,

@@ -3,7 +3,17 @@
 //! Nothing here touches the machine: the same file and seed give the same plan everywhere.
 //!
 //! - [`plan`]: what a run will do, fully resolved.
+//! - [`node_config`]: what each node of a plan is told at birth.
+//! - [`cuts`]: which cuts are in force, and the directed drops they come to.
 //! - [`assertion`]: what can be asserted of a testnet.
+//! - [`observe`]: what was seen of a testnet so far.
+//! - [`judge`]: how an assertion stands.
+//! - [`amount`]: amounts of coins.
 
+pub mod amount;
 pub mod assertion;
+pub mod cuts;
+pub mod judge;
+pub mod node_config;
+pub mod observe;
 pub mod plan;

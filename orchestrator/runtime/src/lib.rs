@@ -4,8 +4,10 @@
 //! scenario can run unchanged under virtual time. Runtimes never call each other.
 //!
 //! - [`error`]: what can go wrong, by operation, with hints.
+//! - [`fake`]: a runtime in memory, for tests.
 
 pub mod error;
+pub mod fake;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 

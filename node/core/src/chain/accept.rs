@@ -66,7 +66,10 @@ pub enum BlockOutcome {
 
 impl From<Reject> for BlockOutcome {
     fn from(reject: Reject) -> Self {
-        Self::Invalid { reason: reject.reason.into_owned(), permanent: reject.permanent }
+        Self::Invalid {
+            reason: reject.reason.into_owned(),
+            permanent: reject.permanent,
+        }
     }
 }
 
@@ -89,7 +92,11 @@ impl Chain {
                 Ok(None) => return Err(HeaderError::MissingParent(hash)),
                 Err(Reject { reason, permanent }) => {
                     let reason = reason.into_owned();
-                    return Err(HeaderError::Invalid { hash, reason, permanent });
+                    return Err(HeaderError::Invalid {
+                        hash,
+                        reason,
+                        permanent,
+                    });
                 }
             }
         }
@@ -113,7 +120,9 @@ impl Chain {
         if !self.consensus.proves(header) {
             return Err(Reject::invalid("high-hash"));
         }
-        let Some(parent) = self.tree.find(&header.prev_blockhash) else { return Ok(None) };
+        let Some(parent) = self.tree.find(&header.prev_blockhash) else {
+            return Ok(None);
+        };
         if self.tree.entry(parent).status == Status::Invalid {
             return Err(Reject::invalid("bad-prevblk"));
         }
@@ -130,12 +139,18 @@ impl Chain {
             return Err(Reject::invalid("time-too-old"));
         }
         if header.time > now.seconds().saturating_add(MAX_FUTURE) {
-            return Err(Reject { reason: Cow::Borrowed("time-too-new"), permanent: false });
+            return Err(Reject {
+                reason: Cow::Borrowed("time-too-new"),
+                permanent: false,
+            });
         }
         let version = header.version.to_consensus();
         if version < MIN_VERSION {
             let reason = Cow::Owned(format!("bad-version(0x{version:08x})"));
-            return Err(Reject { reason, permanent: true });
+            return Err(Reject {
+                reason,
+                permanent: true,
+            });
         }
         Ok(())
     }
@@ -172,21 +187,29 @@ impl Chain {
         db.put(Table::Block, key(&hash), serialize(block));
         let linked = self.tree.store(db, index);
         self.tree.skip_stored();
-        self.candidates.extend(linked.into_iter().filter(|i| self.is_candidate(*i)).collect::<Vec<_>>());
+        self.candidates.extend(
+            linked
+                .into_iter()
+                .filter(|i| self.is_candidate(*i))
+                .collect::<Vec<_>>(),
+        );
         let (change, failures) = self.activate_best(db)?;
-        Ok(match failures.into_iter().find(|(failed, _)| *failed == index) {
-            Some((_, reject)) => reject.into(),
-            None if self.tree.entry(index).status == Status::Invalid => {
-                Reject::invalid("bad-prevblk").into()
-            }
-            None => BlockOutcome::Accepted { height, change },
-        })
+        Ok(
+            match failures.into_iter().find(|(failed, _)| *failed == index) {
+                Some((_, reject)) => reject.into(),
+                None if self.tree.entry(index).status == Status::Invalid => {
+                    Reject::invalid("bad-prevblk").into()
+                }
+                None => BlockOutcome::Accepted { height, change },
+            },
+        )
     }
 
     /// Marks a block and its descendants as breaking a rule.
     pub(super) fn invalidate(&mut self, db: &mut Db, index: Index) {
         self.tree.invalidate(db, index);
-        self.candidates.retain(|i| self.tree.entry(*i).status.has_block());
+        self.candidates
+            .retain(|i| self.tree.entry(*i).status.has_block());
         self.tree.skip_stored();
     }
 }

@@ -28,25 +28,42 @@ pub(crate) struct Reject {
 
 impl Reject {
     pub(crate) const fn invalid(reason: &'static str) -> Self {
-        Self { reason: Cow::Borrowed(reason), permanent: true }
+        Self {
+            reason: Cow::Borrowed(reason),
+            permanent: true,
+        }
     }
 
     pub(crate) const fn mutated(reason: &'static str) -> Self {
-        Self { reason: Cow::Borrowed(reason), permanent: false }
+        Self {
+            reason: Cow::Borrowed(reason),
+            permanent: false,
+        }
     }
 }
 
 /// Rules that need nothing but the block (Bitcoin Core `CheckBlock`, without the header's proof).
 pub(crate) fn check_block(block: &Block) -> Result<(), Reject> {
-    let (root, mutated) = merkle_root(block.txdata.iter().map(|tx| tx.compute_txid().to_raw_hash()));
+    let (root, mutated) = merkle_root(
+        block
+            .txdata
+            .iter()
+            .map(|tx| tx.compute_txid().to_raw_hash()),
+    );
     if root != block.header.merkle_root.to_raw_hash() {
         return Err(Reject::mutated("bad-txnmrklroot"));
     }
     if mutated {
         return Err(Reject::mutated("bad-txns-duplicate"));
     }
-    let stripped: usize = 80 + block.txdata.iter().map(Transaction::base_size).sum::<usize>();
-    if block.txdata.is_empty() || Weight::from_non_witness_data_size(stripped as u64) > Weight::MAX_BLOCK
+    let stripped: usize = 80
+        + block
+            .txdata
+            .iter()
+            .map(Transaction::base_size)
+            .sum::<usize>();
+    if block.txdata.is_empty()
+        || Weight::from_non_witness_data_size(stripped as u64) > Weight::MAX_BLOCK
     {
         return Err(Reject::invalid("bad-blk-length"));
     }
@@ -59,7 +76,11 @@ pub(crate) fn check_block(block: &Block) -> Result<(), Reject> {
     for tx in &block.txdata {
         check_transaction(tx).map_err(Reject::invalid)?;
     }
-    let sigops: usize = block.txdata.iter().map(|tx| tx.total_sigop_cost(|_| None)).sum();
+    let sigops: usize = block
+        .txdata
+        .iter()
+        .map(|tx| tx.total_sigop_cost(|_| None))
+        .sum();
     if sigops > MAX_SIGOP_COST {
         return Err(Reject::invalid("bad-blk-sigops"));
     }
@@ -69,11 +90,19 @@ pub(crate) fn check_block(block: &Block) -> Result<(), Reject> {
 /// Rules that depend on the block's place (Bitcoin Core `ContextualCheckBlock`): its height, and the median time of
 /// the eleven blocks before it.
 pub(crate) fn check_block_at(block: &Block, height: u32, median_time: u32) -> Result<(), Reject> {
-    if block.txdata.iter().any(|tx| !is_final(tx, height, median_time)) {
+    if block
+        .txdata
+        .iter()
+        .any(|tx| !is_final(tx, height, median_time))
+    {
         return Err(Reject::invalid("bad-txns-nonfinal"));
     }
     let coinbase = &block.txdata[0];
-    if !coinbase.input[0].script_sig.as_bytes().starts_with(&height_push(height)) {
+    if !coinbase.input[0]
+        .script_sig
+        .as_bytes()
+        .starts_with(&height_push(height))
+    {
         return Err(Reject::invalid("bad-cb-height"));
     }
     check_witnesses(block)?;
@@ -98,8 +127,15 @@ fn check_witnesses(block: &Block) -> Result<(), Reject> {
         .map(|output| output.script_pubkey.as_bytes())
         .find(|script| script.len() >= 38 && script.starts_with(&COMMITMENT_PREFIX));
     let Some(commitment) = commitment else {
-        let any = block.txdata.iter().any(|tx| tx.input.iter().any(|i| !i.witness.is_empty()));
-        return if any { Err(Reject::mutated("unexpected-witness")) } else { Ok(()) };
+        let any = block
+            .txdata
+            .iter()
+            .any(|tx| tx.input.iter().any(|i| !i.witness.is_empty()));
+        return if any {
+            Err(Reject::mutated("unexpected-witness"))
+        } else {
+            Ok(())
+        };
     };
     let witness = &coinbase.input[0].witness;
     let reserved = match (witness.len(), witness.nth(0)) {
@@ -135,20 +171,30 @@ fn merkle_root(leaves: impl Iterator<Item = sha256d::Hash>) -> (sha256d::Hash, b
     }
     while level.len() > 1 {
         mutated |= level.chunks_exact(2).any(|pair| pair[0] == pair[1]);
-        level = level.chunks(2).map(|pair| join(pair[0], *pair.last().unwrap_or(&pair[0]))).collect();
+        level = level
+            .chunks(2)
+            .map(|pair| join(pair[0], *pair.last().unwrap_or(&pair[0])))
+            .collect();
     }
     (level[0], mutated)
 }
 
 fn join(left: sha256d::Hash, right: sha256d::Hash) -> sha256d::Hash {
     let mut engine = sha256d::Hash::engine();
-    left.consensus_encode(&mut engine).expect("hashing cannot fail");
-    right.consensus_encode(&mut engine).expect("hashing cannot fail");
+    left.consensus_encode(&mut engine)
+        .expect("hashing cannot fail");
+    right
+        .consensus_encode(&mut engine)
+        .expect("hashing cannot fail");
     sha256d::Hash::from_engine(engine)
 }
 
 /// The root that belongs into the header of a block with these transactions.
 pub(crate) fn transaction_root(transactions: &[Transaction]) -> TxMerkleNode {
-    let (root, _) = merkle_root(transactions.iter().map(|tx| tx.compute_txid().to_raw_hash()));
+    let (root, _) = merkle_root(
+        transactions
+            .iter()
+            .map(|tx| tx.compute_txid().to_raw_hash()),
+    );
     TxMerkleNode::from_raw_hash(root)
 }

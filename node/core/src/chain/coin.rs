@@ -50,7 +50,11 @@ impl Coin {
             value: Amount::from_sat(u64::from_le_bytes(*value)),
             script_pubkey: ScriptBuf::from_bytes(script.to_vec()),
         };
-        Some(Self { output, height: code >> 1, coinbase: code & 1 == 1 })
+        Some(Self {
+            output,
+            height: code >> 1,
+            coinbase: code & 1 == 1,
+        })
     }
 }
 
@@ -65,12 +69,17 @@ pub(crate) fn coin_key(outpoint: &OutPoint) -> Vec<u8> {
 pub(crate) fn decode_coin_key(key: &[u8]) -> Option<OutPoint> {
     let (txid, vout) = key.split_first_chunk::<32>()?;
     let vout = u32::from_be_bytes(vout.try_into().ok()?);
-    Some(OutPoint { txid: bitcoin::Txid::from_byte_array(*txid), vout })
+    Some(OutPoint {
+        txid: bitcoin::Txid::from_byte_array(*txid),
+        vout,
+    })
 }
 
 /// The coin at `outpoint`, if it is unspent.
 pub(crate) fn read_coin(db: &Db, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
-    let Some(bytes) = db.get(Table::Coin, &coin_key(outpoint))? else { return Ok(None) };
+    let Some(bytes) = db.get(Table::Coin, &coin_key(outpoint))? else {
+        return Ok(None);
+    };
     match Coin::decode(&bytes) {
         Some(coin) => Ok(Some(coin)),
         None => Err(StoreError(format!("the coin {outpoint} is damaged"))),
@@ -111,7 +120,10 @@ pub(crate) struct CoinView<'a> {
 
 impl<'a> CoinView<'a> {
     pub(crate) fn new(db: &'a Db) -> Self {
-        Self { db, changes: BTreeMap::new() }
+        Self {
+            db,
+            changes: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn get(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
@@ -156,15 +168,24 @@ mod tests {
     use super::*;
 
     fn coin(height: u32, coinbase: bool, script: Vec<u8>) -> Coin {
-        let output =
-            TxOut { value: Amount::from_sat(77), script_pubkey: ScriptBuf::from_bytes(script) };
-        Coin { output, height, coinbase }
+        let output = TxOut {
+            value: Amount::from_sat(77),
+            script_pubkey: ScriptBuf::from_bytes(script),
+        };
+        Coin {
+            output,
+            height,
+            coinbase,
+        }
     }
 
     #[test]
     fn undo_data_survive_the_round_trip() {
-        let coins =
-            vec![coin(1, true, vec![]), coin(900_000, false, vec![1; 500]), coin(0, false, vec![7])];
+        let coins = vec![
+            coin(1, true, vec![]),
+            coin(900_000, false, vec![1; 500]),
+            coin(0, false, vec![7]),
+        ];
         assert_eq!(decode_undo(&encode_undo(&coins)).unwrap(), coins);
         assert_eq!(decode_undo(&encode_undo(&[])).unwrap(), vec![]);
         let mut damaged = encode_undo(&coins);
@@ -177,6 +198,9 @@ mod tests {
         let txid = bitcoin::Txid::from_byte_array([3; 32]);
         let keys = [1, 255, 256, 70_000].map(|vout| coin_key(&OutPoint { txid, vout }));
         assert!(keys.is_sorted());
-        assert_eq!(decode_coin_key(&keys[3]), Some(OutPoint { txid, vout: 70_000 }));
+        assert_eq!(
+            decode_coin_key(&keys[3]),
+            Some(OutPoint { txid, vout: 70_000 })
+        );
     }
 }

@@ -47,7 +47,9 @@ impl Chain {
 
     fn best_candidate(&self) -> Index {
         let better = |best: Index, index: &Index| {
-            let prefer = self.consensus.prefer(self.branch(*index), self.branch(best));
+            let prefer = self
+                .consensus
+                .prefer(self.branch(*index), self.branch(best));
             if prefer { *index } else { best }
         };
         self.candidates.iter().fold(self.tip_index(), better)
@@ -61,8 +63,11 @@ impl Chain {
     ) -> Result<Result<TipChange, Failure>, StoreError> {
         let fork = self.fork_with_active(target);
         let fork_height = self.tree.entry(fork).height;
-        let leaving: Vec<Index> =
-            self.active[fork_height as usize + 1..].iter().rev().copied().collect();
+        let leaving: Vec<Index> = self.active[fork_height as usize + 1..]
+            .iter()
+            .rev()
+            .copied()
+            .collect();
         let coming = self.branch_above(target, fork);
         let mut view = CoinView::new(db);
         for index in &leaving {
@@ -104,16 +109,12 @@ impl Chain {
 
     fn read_block(&self, db: &Db, index: Index) -> Result<Block, StoreError> {
         let hash = self.tree.entry(index).hash;
-        self.block(db, &hash)?.ok_or_else(|| StoreError(format!("the block {hash} is lost")))
+        self.block(db, &hash)?
+            .ok_or_else(|| StoreError(format!("the block {hash} is lost")))
     }
 
     /// Takes back what a block did to the coins.
-    fn disconnect(
-        &self,
-        view: &mut CoinView<'_>,
-        db: &Db,
-        index: Index,
-    ) -> Result<(), StoreError> {
+    fn disconnect(&self, view: &mut CoinView<'_>, db: &Db, index: Index) -> Result<(), StoreError> {
         let block = self.read_block(db, index)?;
         let hash = self.tree.entry(index).hash;
         let lost = || StoreError(format!("the undo data of block {hash} are lost"));
@@ -162,7 +163,11 @@ impl Chain {
             }
             apply(view, tx, height);
         }
-        let created: Amount = block.txdata[0].output.iter().map(|output| output.value).sum();
+        let created: Amount = block.txdata[0]
+            .output
+            .iter()
+            .map(|output| output.value)
+            .sum();
         if created > subsidy(height) + totals.fees {
             return Ok(Err(Reject::invalid("bad-cb-amount")));
         }
@@ -236,7 +241,10 @@ fn coins_of(
     view: &CoinView<'_>,
     tx: &bitcoin::Transaction,
 ) -> Result<Option<Vec<Coin>>, StoreError> {
-    tx.input.iter().map(|input| view.get(&input.previous_output)).collect()
+    tx.input
+        .iter()
+        .map(|input| view.get(&input.previous_output))
+        .collect()
 }
 
 /// Spends a transaction's inputs and creates its outputs.
@@ -250,7 +258,14 @@ fn apply(view: &mut CoinView<'_>, tx: &bitcoin::Transaction, height: u32) {
     let txid = tx.compute_txid();
     for (vout, output) in (0..).zip(&tx.output) {
         if !Coin::is_unspendable(output) {
-            view.add(OutPoint { txid, vout }, Coin { output: output.clone(), height, coinbase });
+            view.add(
+                OutPoint { txid, vout },
+                Coin {
+                    output: output.clone(),
+                    height,
+                    coinbase,
+                },
+            );
         }
     }
 }

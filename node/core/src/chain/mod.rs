@@ -166,7 +166,11 @@ impl Chain {
             }
             tree
         } else {
-            db.put(Table::Block, key(&genesis.block_hash()), bitcoin::consensus::serialize(&genesis));
+            db.put(
+                Table::Block,
+                key(&genesis.block_hash()),
+                bitcoin::consensus::serialize(&genesis),
+            );
             db.put(Table::Meta, TIP_KEY.to_vec(), key(&genesis.block_hash()));
             HeaderTree::create(&genesis.header, db)
         };
@@ -188,18 +192,25 @@ impl Chain {
             .ok_or_else(|| StoreError("the active tip is lost".into()))?;
         self.active = self.branch_above(tip, GENESIS);
         self.active.insert(0, GENESIS);
-        self.candidates =
-            self.tree.indices().filter(|i| self.is_candidate(*i)).collect();
+        self.candidates = self
+            .tree
+            .indices()
+            .filter(|i| self.is_candidate(*i))
+            .collect();
         Ok(())
     }
 
     fn find_key(&self, bytes: &[u8]) -> Option<Index> {
         let hash: [u8; 32] = bytes.try_into().ok()?;
-        self.tree.find(&bitcoin::hashes::Hash::from_byte_array(hash))
+        self.tree
+            .find(&bitcoin::hashes::Hash::from_byte_array(hash))
     }
 
     fn tip_index(&self) -> Index {
-        *self.active.last().expect("the genesis block is always active")
+        *self
+            .active
+            .last()
+            .expect("the genesis block is always active")
     }
 
     fn is_active_index(&self, index: Index) -> bool {
@@ -209,7 +220,10 @@ impl Chain {
     /// The fork choice's view of a block.
     fn branch(&self, index: Index) -> Branch {
         let entry = self.tree.entry(index);
-        Branch { height: entry.height, sequence: entry.sequence }
+        Branch {
+            height: entry.height,
+            sequence: entry.sequence,
+        }
     }
 
     /// Whether a block could become the active tip, or is it.
@@ -217,7 +231,9 @@ impl Chain {
         let entry = self.tree.entry(index);
         entry.status.has_block()
             && entry.sequence != 0
-            && !self.consensus.prefer(self.branch(self.tip_index()), self.branch(index))
+            && !self
+                .consensus
+                .prefer(self.branch(self.tip_index()), self.branch(index))
     }
 
     /// The blocks of `tip`'s branch above its ancestor `base`, lowest first.
@@ -273,7 +289,11 @@ impl Chain {
 
     fn tip_of(&self, index: Index) -> Tip {
         let entry = self.tree.entry(index);
-        Tip { hash: entry.hash, height: entry.height, work: self.work_at(entry.height) }
+        Tip {
+            hash: entry.hash,
+            height: entry.height,
+            work: self.work_at(entry.height),
+        }
     }
 
     /// The consensus mode: proof and fork choice.
@@ -285,7 +305,11 @@ impl Chain {
     /// Whether a transaction's inputs satisfy the scripts of `coins`; what passed is remembered.
     pub(crate) fn scripts_pass(&self, tx: &Transaction, coins: &[Coin]) -> bool {
         let wtxid = tx.compute_wtxid();
-        let lock = || self.scripts.lock().expect("nothing panics while it holds the lock");
+        let lock = || {
+            self.scripts
+                .lock()
+                .expect("nothing panics while it holds the lock")
+        };
         if lock().contains(&wtxid) {
             return true;
         }

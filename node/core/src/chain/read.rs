@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bitcoin::{Block, BlockHash, OutPoint, block::Header, consensus::deserialize};
 
 use super::{
-    BlockStatus, Chain, ChainTip, ChainTipStatus, Coin, HeaderInfo, Tip, coin::read_coin, key,
+    BlockStatus, Chain, ChainTip, ChainTipStatus, Coin, HeaderInfo, Tip,
+    coin::read_coin,
+    key,
     tree::{GENESIS, Index, Status},
 };
 use crate::{
@@ -50,19 +52,26 @@ impl Chain {
     /// Whether a block is part of the active chain.
     #[must_use]
     pub fn is_active(&self, hash: &BlockHash) -> bool {
-        self.tree.find(hash).is_some_and(|index| self.is_active_index(index))
+        self.tree
+            .find(hash)
+            .is_some_and(|index| self.is_active_index(index))
     }
 
     /// The active block at `height`.
     #[must_use]
     pub fn hash_at(&self, height: u32) -> Option<BlockHash> {
-        self.active.get(height as usize).map(|index| self.tree.entry(*index).hash)
+        self.active
+            .get(height as usize)
+            .map(|index| self.tree.entry(*index).hash)
     }
 
     /// The block at `height` of the best chain of headers; for nodes that keep headers only.
     #[must_use]
     pub fn best_hash_at(&self, height: u32) -> Option<BlockHash> {
-        self.tree.best_path().get(height as usize).map(|index| self.tree.entry(*index).hash)
+        self.tree
+            .best_path()
+            .get(height as usize)
+            .map(|index| self.tree.entry(*index).hash)
     }
 
     /// Median time of a known block and the ten before it, in seconds since the epoch (BIP 113).
@@ -76,7 +85,9 @@ impl Chain {
     /// # Errors
     /// When the store fails or the block is damaged.
     pub fn block(&self, db: &Db, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
-        let Some(bytes) = self.block_bytes(db, hash)? else { return Ok(None) };
+        let Some(bytes) = self.block_bytes(db, hash)? else {
+            return Ok(None);
+        };
         match deserialize(&bytes) {
             Ok(block) => Ok(Some(block)),
             Err(error) => Err(StoreError(format!("the block {hash} is damaged: {error}"))),
@@ -95,7 +106,9 @@ impl Chain {
     /// Empty if `from` is unknown.
     #[must_use]
     pub fn locator(&self, from: &BlockHash) -> Vec<BlockHash> {
-        let Some(mut index) = self.tree.find(from) else { return Vec::new() };
+        let Some(mut index) = self.tree.find(from) else {
+            return Vec::new();
+        };
         let mut hashes = Vec::new();
         let mut step = 1;
         loop {
@@ -123,10 +136,16 @@ impl Chain {
     pub fn find_best_fork(&self, locator: &[BlockHash]) -> BlockHash {
         let on_best = |hash: &BlockHash| {
             self.tree.find(hash).is_some_and(|i| {
-                self.tree.best_path().get(self.tree.entry(i).height as usize) == Some(&i)
+                self.tree
+                    .best_path()
+                    .get(self.tree.entry(i).height as usize)
+                    == Some(&i)
             })
         };
-        *locator.iter().find(|hash| on_best(hash)).unwrap_or(&self.tree.entry(GENESIS).hash)
+        *locator
+            .iter()
+            .find(|hash| on_best(hash))
+            .unwrap_or(&self.tree.entry(GENESIS).hash)
     }
 
     /// At most `max` active headers after `fork`, up to and with `stop`. None if `fork` is not active.
@@ -150,7 +169,10 @@ impl Chain {
         max: usize,
     ) -> Vec<BlockHash> {
         let after = self.after(&self.active, fork, stop, max);
-        after.iter().map(|index| self.tree.entry(*index).hash).collect()
+        after
+            .iter()
+            .map(|index| self.tree.entry(*index).hash)
+            .collect()
     }
 
     /// Like [`headers_after`](Self::headers_after) on the best chain of headers; for nodes that keep headers only.
@@ -177,7 +199,9 @@ impl Chain {
             let height = self.tree.entry(index).height as usize;
             (path.get(height) == Some(&index)).then_some(height)
         };
-        let Some(from) = height_on_path(fork).map(|height| height + 1) else { return &[] };
+        let Some(from) = height_on_path(fork).map(|height| height + 1) else {
+            return &[];
+        };
         let end = path.len().min(from.saturating_add(max));
         let end = match stop.and_then(height_on_path) {
             Some(stop) => end.min(stop + 1),
@@ -196,16 +220,27 @@ impl Chain {
     /// All ends of the block tree, highest first.
     #[must_use]
     pub fn tips(&self) -> Vec<ChainTip> {
-        let parents: BTreeSet<Index> =
-            self.tree.indices().skip(1).map(|index| self.tree.entry(index).parent).collect();
+        let parents: BTreeSet<Index> = self
+            .tree
+            .indices()
+            .skip(1)
+            .map(|index| self.tree.entry(index).parent)
+            .collect();
         let active = self.tip_index();
         let mut ends: Vec<Index> = self
             .tree
             .indices()
             .filter(|index| *index == active || !parents.contains(index))
             .collect();
-        ends.sort_by_key(|i| (std::cmp::Reverse(self.tree.entry(*i).height), self.tree.entry(*i).order));
-        ends.into_iter().map(|index| self.chain_tip(index)).collect()
+        ends.sort_by_key(|i| {
+            (
+                std::cmp::Reverse(self.tree.entry(*i).height),
+                self.tree.entry(*i).order,
+            )
+        });
+        ends.into_iter()
+            .map(|index| self.chain_tip(index))
+            .collect()
     }
 
     fn chain_tip(&self, index: Index) -> ChainTip {
@@ -218,7 +253,12 @@ impl Chain {
             Status::Stored if entry.sequence != 0 => ChainTipStatus::ValidHeaders,
             Status::Stored | Status::HeaderOnly => ChainTipStatus::HeadersOnly,
         };
-        ChainTip { hash: entry.hash, height: entry.height, branch_length: entry.height - fork, status }
+        ChainTip {
+            hash: entry.hash,
+            height: entry.height,
+            branch_length: entry.height - fork,
+            status,
+        }
     }
 
     /// The coin at `outpoint`, if the active chain has it unspent.

@@ -43,7 +43,14 @@ pub(super) fn scripts_pass(tx: &Transaction, coins: &[Coin]) -> bool {
     let Some(spent) = spent else { return false };
     coins.iter().enumerate().all(|(input, coin)| {
         let script = coin.output.script_pubkey.as_bytes();
-        verify(script, coin.output.value.to_sat(), &bytes, Some(&spent), input).is_ok()
+        verify(
+            script,
+            coin.output.value.to_sat(),
+            &bytes,
+            Some(&spent),
+            input,
+        )
+        .is_ok()
     })
 }
 

@@ -6,10 +6,7 @@ use bitcoin::{
     hashes::{Hash as _, sha256d},
 };
 
-use super::{
-    Chain, Coin,
-    coin::decode_coin_key,
-};
+use super::{Chain, Coin, coin::decode_coin_key};
 use crate::{
     db::Db,
     store::{StoreError, Table},
@@ -55,9 +52,15 @@ impl Chain {
             stats.txouts += 1;
             stats.bogosize += 50 + coin.output.script_pubkey.len() as u64;
             stats.total += coin.output.value;
-            outpoint.consensus_encode(&mut engine).expect("hashing cannot fail");
-            coin.code().consensus_encode(&mut engine).expect("hashing cannot fail");
-            coin.output.consensus_encode(&mut engine).expect("hashing cannot fail");
+            outpoint
+                .consensus_encode(&mut engine)
+                .expect("hashing cannot fail");
+            coin.code()
+                .consensus_encode(&mut engine)
+                .expect("hashing cannot fail");
+            coin.output
+                .consensus_encode(&mut engine)
+                .expect("hashing cannot fail");
         })?;
         if damaged {
             return Err(StoreError("a coin is damaged".into()));

@@ -26,7 +26,11 @@ pub(crate) fn check_transaction(tx: &Transaction) -> Result<(), Word> {
         return Err("bad-txns-oversize");
     }
     check_values(tx)?;
-    let mut spent: Vec<&OutPoint> = tx.input.iter().map(|input| &input.previous_output).collect();
+    let mut spent: Vec<&OutPoint> = tx
+        .input
+        .iter()
+        .map(|input| &input.previous_output)
+        .collect();
     spent.sort_unstable();
     if spent.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err("bad-txns-inputs-duplicate");
@@ -62,7 +66,11 @@ fn check_values(tx: &Transaction) -> Result<(), Word> {
 /// Whether the lock time permits a block of this height whose predecessors' median time is `time` (BIP 113).
 pub(crate) fn is_final(tx: &Transaction, height: u32, time: u32) -> bool {
     let lock = tx.lock_time.to_consensus_u32();
-    let now = if lock < LOCK_TIME_THRESHOLD { height } else { time };
+    let now = if lock < LOCK_TIME_THRESHOLD {
+        height
+    } else {
+        time
+    };
     tx.lock_time == LockTime::ZERO || lock < now || tx.input.iter().all(|i| i.sequence.is_final())
 }
 
@@ -97,22 +105,27 @@ pub(crate) fn sequence_locks_permit(
     if tx.version.0.cast_unsigned() < 2 {
         return true;
     }
-    tx.input.iter().zip(coins).all(|(input, coin)| match input.sequence.to_relative_lock_time() {
-        None => true,
-        Some(relative::LockTime::Blocks(blocks)) => {
-            u64::from(coin.height) + u64::from(blocks.value()) <= u64::from(height)
-        }
-        Some(relative::LockTime::Time(units)) => {
-            let from = median_time_past(coin.height.saturating_sub(1));
-            u64::from(from) + 512 * u64::from(units.value()) <= u64::from(time)
-        }
-    })
+    tx.input.iter().zip(coins).all(
+        |(input, coin)| match input.sequence.to_relative_lock_time() {
+            None => true,
+            Some(relative::LockTime::Blocks(blocks)) => {
+                u64::from(coin.height) + u64::from(blocks.value()) <= u64::from(height)
+            }
+            Some(relative::LockTime::Time(units)) => {
+                let from = median_time_past(coin.height.saturating_sub(1));
+                u64::from(from) + 512 * u64::from(units.value()) <= u64::from(time)
+            }
+        },
+    )
 }
 
 /// Signature operations, weighted as BIP 141 does.
 pub(crate) fn sigop_cost(tx: &Transaction, coins: &[Coin]) -> usize {
     tx.total_sigop_cost(|outpoint| {
-        let at = tx.input.iter().position(|input| input.previous_output == *outpoint)?;
+        let at = tx
+            .input
+            .iter()
+            .position(|input| input.previous_output == *outpoint)?;
         coins.get(at).map(|coin| coin.output.clone())
     })
 }
@@ -124,7 +137,10 @@ mod tests {
     use super::*;
 
     fn spend(sequence: u32, lock_time: u32) -> (Transaction, Vec<Coin>) {
-        let output = TxOut { value: Amount::from_sat(1000), script_pubkey: ScriptBuf::new() };
+        let output = TxOut {
+            value: Amount::from_sat(1000),
+            script_pubkey: ScriptBuf::new(),
+        };
         let tx = Transaction {
             version: Version::TWO,
             lock_time: LockTime::from_consensus(lock_time),
@@ -136,7 +152,14 @@ mod tests {
             }],
             output: vec![output.clone()],
         };
-        (tx, vec![Coin { output, height: 10, coinbase: false }])
+        (
+            tx,
+            vec![Coin {
+                output,
+                height: 10,
+                coinbase: false,
+            }],
+        )
     }
 
     #[test]
@@ -145,7 +168,11 @@ mod tests {
         assert!(!is_final(&spend(0, 10).0, 10, 0));
         assert!(is_final(&spend(0, 10).0, 11, 0));
         assert!(is_final(&spend(u32::MAX, 10).0, 10, 0));
-        assert!(!is_final(&spend(0, 1_600_000_000).0, 2_000_000_000, 1_600_000_000));
+        assert!(!is_final(
+            &spend(0, 1_600_000_000).0,
+            2_000_000_000,
+            1_600_000_000
+        ));
         assert!(is_final(&spend(0, 1_600_000_000).0, 1, 1_600_000_001));
     }
 

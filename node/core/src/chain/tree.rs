@@ -87,7 +87,10 @@ pub(super) struct HeaderTree {
 impl HeaderTree {
     /// A tree of the genesis block only, written to `db`.
     pub(super) fn create(genesis: &Header, db: &mut Db) -> Self {
-        let mut tree = Self { next_sequence: 1, ..Self::default() };
+        let mut tree = Self {
+            next_sequence: 1,
+            ..Self::default()
+        };
         let index = tree.push(genesis, GENESIS, 0);
         tree.set_status(db, index, Status::Valid);
         tree.link(db, index);
@@ -98,10 +101,13 @@ impl HeaderTree {
     pub(super) fn load(db: &Db) -> Result<Option<Self>, StoreError> {
         let mut rows = Vec::new();
         let mut damaged = None;
-        db.scan(Table::Header, &mut |key, value| match Row::decode(key, value) {
-            Some(row) => rows.push(row),
-            None => damaged = Some(hex::encode(key)),
-        })?;
+        db.scan(
+            Table::Header,
+            &mut |key, value| match Row::decode(key, value) {
+                Some(row) => rows.push(row),
+                None => damaged = Some(hex::encode(key)),
+            },
+        )?;
         if let Some(key) = damaged {
             return Err(StoreError(format!("the header {key} is damaged")));
         }
@@ -122,7 +128,12 @@ impl HeaderTree {
         let parent = match self.index.get(&row.header.prev_blockhash) {
             Some(parent) => *parent,
             None if self.entries.is_empty() => GENESIS,
-            None => return Err(StoreError(format!("the parent of header {} is lost", row.hash))),
+            None => {
+                return Err(StoreError(format!(
+                    "the parent of header {} is lost",
+                    row.hash
+                )));
+            }
         };
         self.next_order = self.next_order.max(row.order + 1);
         self.next_sequence = self.next_sequence.max(row.sequence + 1);
@@ -183,7 +194,13 @@ impl HeaderTree {
         index
     }
 
-    fn push_entry(&mut self, header: &Header, hash: BlockHash, parent: Index, height: u32) -> Index {
+    fn push_entry(
+        &mut self,
+        header: &Header,
+        hash: BlockHash,
+        parent: Index,
+        height: u32,
+    ) -> Index {
         let index = Index::try_from(self.entries.len()).expect("fewer than 2^32 headers");
         self.entries.push(Entry {
             hash,
@@ -280,7 +297,12 @@ impl HeaderTree {
         let best = self
             .indices()
             .filter(|i| self.entry(*i).status != Status::Invalid)
-            .min_by_key(|i| (std::cmp::Reverse(self.entry(*i).height), self.entry(*i).order));
+            .min_by_key(|i| {
+                (
+                    std::cmp::Reverse(self.entry(*i).height),
+                    self.entry(*i).order,
+                )
+            });
         self.set_best(best.unwrap_or(GENESIS));
     }
 

@@ -26,7 +26,11 @@ impl ProofOfWork {
         let work = target.to_work().to_be_bytes();
         let mut low = [0; 8];
         low.copy_from_slice(&work[24..]);
-        Self { bits, target: target.to_be_bytes(), work_per_block: u64::from_be_bytes(low) }
+        Self {
+            bits,
+            target: target.to_be_bytes(),
+            work_per_block: u64::from_be_bytes(low),
+        }
     }
 }
 
@@ -89,7 +93,12 @@ mod tests {
         let genesis = genesis_block(Network::Regtest).header;
         assert!(pow.proves(&genesis));
         assert_eq!(pow.work_per_block(), 2);
-        let proving = (0..1000).filter(|nonce| pow.proves(&Header { nonce: *nonce, ..genesis }));
+        let proving = (0..1000).filter(|nonce| {
+            pow.proves(&Header {
+                nonce: *nonce,
+                ..genesis
+            })
+        });
         assert!((400..600).contains(&proving.count()));
     }
 
@@ -98,7 +107,11 @@ mod tests {
         let pow = ProofOfWork::regtest();
         let genesis = genesis_block(Network::Regtest).header;
         for time in 0..50 {
-            let mut header = Header { time, nonce: 0, ..genesis };
+            let mut header = Header {
+                time,
+                nonce: 0,
+                ..genesis
+            };
             pow.seal(&mut header);
             assert!(pow.proves(&header));
         }
@@ -109,7 +122,10 @@ mod tests {
         let pow = ProofOfWork::regtest();
         let genesis = genesis_block(Network::Regtest).header;
         for bits in [0x2100_ffff, 0x0000_0000, 0x2080_0000] {
-            let header = Header { bits: CompactTarget::from_consensus(bits), ..genesis };
+            let header = Header {
+                bits: CompactTarget::from_consensus(bits),
+                ..genesis
+            };
             assert!(!pow.proves(&header), "{bits:x}");
         }
     }

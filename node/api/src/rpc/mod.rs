@@ -1,4 +1,13 @@
-//! JSON-RPC envelopes, Bitcoin Core's error codes, and result types with Core's field names.
+//! JSON-RPC: Bitcoin Core's error codes, and result types with Core's field names (as of version 29).
+//!
+//! - [`blockchain`], [`network`], [`rawtransactions`], [`wallet`]: results, by Core's groups of methods.
+//!
+//! Amounts are in whole bitcoins as Core sends them, hashes and byte strings in hex, times in seconds since the epoch.
+
+pub mod blockchain;
+pub mod network;
+pub mod rawtransactions;
+pub mod wallet;
 
 use std::fmt;
 

@@ -17,6 +17,10 @@ pub struct QueryId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
 
+/// [`Input::Closed`]'s reason when the stream ended in order: the other side hung up on purpose, the link is whole.
+/// With any other reason a peer counts as lost and is dialled again.
+pub const ENDED: &str = "closed by the other side";
+
 /// Something that happened to the node.
 #[derive(Debug)]
 pub enum Input {
@@ -52,7 +56,7 @@ pub enum Input {
     Closed {
         /// Which.
         conn: ConnId,
-        /// Why.
+        /// [`ENDED`], or what failed.
         reason: String,
     },
     /// A DNS seed answered, or did not.

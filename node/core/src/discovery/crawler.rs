@@ -1,0 +1,196 @@
+//! A DNS seed's survey of the testnet: who can be reached by handshake, now.
+//!
+//! Everyone who asks the seed is visited, and everyone visited is asked for others. Those reached are named, visited
+//! again at an interval, and no longer named after the first failed visit; they are still tried for a while.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use bitcoin::p2p::message::NetworkMessage;
+use netsplit_api::{config::Timers, event::Event};
+use rand_chacha::ChaCha12Rng;
+
+use crate::{
+    io::ConnId,
+    outbox::{Farewell, Outbox},
+    peers::chance::jittered,
+    time::Instant,
+};
+
+/// Addresses surveyed.
+const MAX_TARGETS: usize = 8192;
+/// Visits at the same time.
+const MAX_VISITS: usize = 32;
+/// A visited node has this long to tell of others.
+const STAY: Duration = Duration::from_millis(500);
+/// First pause after a failed visit to somebody who was never reached; doubles up to the survey's interval.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// Failed visits in a row after which an address is dropped.
+const MAX_FAILURES: u32 = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be visited at that time.
+    Waiting(Instant),
+    /// Being visited.
+    Visiting,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    state: State,
+    is_reached: bool,
+    failures: u32,
+}
+
+/// Surveys the testnet for the role `dns-seed`.
+#[derive(Debug)]
+pub(crate) struct Crawler {
+    port: u16,
+    interval: Duration,
+    rng: ChaCha12Rng,
+    targets: BTreeMap<SocketAddr, Target>,
+    /// Visits under way; those who answered, and when to leave.
+    visits: BTreeMap<ConnId, (SocketAddr, Option<Instant>)>,
+}
+
+impl Crawler {
+    pub(crate) fn new(port: u16, timers: &Timers, rng: ChaCha12Rng) -> Self {
+        let interval = Duration::from_millis(timers.crawl_ms);
+        Self { port, interval, rng, targets: BTreeMap::new(), visits: BTreeMap::new() }
+    }
+
+    /// Those reached and not forgotten, in ascending order. Without ports, as DNS wants it.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = IpAddr> {
+        let named = |(at, target): (&SocketAddr, &Target)| {
+            (target.is_reached && at.port() == self.port).then_some(at.ip())
+        };
+        self.targets.iter().filter_map(named)
+    }
+
+    /// Somebody asked the seed: perhaps a node, to be visited at once.
+    pub(crate) fn asked_by(&mut self, ip: IpAddr, now: Instant) {
+        let address = SocketAddr::new(ip, self.port);
+        self.heard_of(address, now);
+        if let Some(target) = self.targets.get_mut(&address)
+            && !target.is_reached
+            && target.state != State::Visiting
+        {
+            *target = Target { state: State::Waiting(now), is_reached: false, failures: 0 };
+        }
+    }
+
+    /// There may be a node at `address`.
+    pub(crate) fn heard_of(&mut self, address: SocketAddr, now: Instant) {
+        if self.targets.len() < MAX_TARGETS {
+            let target = Target { state: State::Waiting(now), is_reached: false, failures: 0 };
+            self.targets.entry(address).or_insert(target);
+        }
+    }
+
+    /// Whom to visit now. The caller dials and says which connection it is.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let room = MAX_VISITS.saturating_sub(self.visits.len());
+        let mut due: Vec<(Instant, SocketAddr)> = self
+            .targets
+            .iter()
+            .filter_map(|(address, target)| match target.state {
+                State::Waiting(at) if at <= now => Some((at, *address)),
+                State::Waiting(_) | State::Visiting => None,
+            })
+            .collect();
+        due.sort_unstable();
+        due.into_iter().take(room).map(|(_, address)| address).collect()
+    }
+
+    /// The visit to `address` is connection `conn`.
+    pub(crate) fn visiting(&mut self, conn: ConnId, address: SocketAddr) {
+        self.visits.insert(conn, (address, None));
+        if let Some(target) = self.targets.get_mut(&address) {
+            target.state = State::Visiting;
+        }
+    }
+
+    /// The handshake is complete: the node exists.
+    pub(crate) fn peer_connected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
+        let Some((address, leave)) = self.visits.get_mut(&conn) else { return };
+        *leave = Some(now + STAY);
+        let Some(target) = self.targets.get_mut(address) else { return };
+        target.failures = 0;
+        if !target.is_reached {
+            target.is_reached = true;
+            out.event(Event::DnsNodeReached { address: address.to_string() });
+        }
+        out.send(conn, NetworkMessage::GetAddr);
+    }
+
+    /// A visited node told of others, or only of itself: then more may follow.
+    pub(crate) fn received_addr(
+        &mut self,
+        conn: ConnId,
+        told: &[SocketAddr],
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some((visited, Some(_))) = self.visits.get(&conn).copied() else { return };
+        for address in told {
+            self.heard_of(*address, now);
+        }
+        if told.iter().any(|address| *address != visited) {
+            out.hang_up(conn, Farewell::Surplus("visit is over".to_owned()));
+        }
+    }
+
+    /// A visit ended, by whomever.
+    pub(crate) fn disconnected(
+        &mut self,
+        conn: ConnId,
+        reason: &str,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some((address, answered)) = self.visits.remove(&conn) else { return };
+        let Some(target) = self.targets.get_mut(&address) else { return };
+        if answered.is_some() {
+            let next = now + jittered(&mut self.rng, self.interval);
+            target.state = State::Waiting(next);
+            return;
+        }
+        if target.is_reached {
+            target.is_reached = false;
+            let reason = reason.to_owned();
+            out.event(Event::DnsNodeForgotten { address: address.to_string(), reason });
+        }
+        target.failures += 1;
+        if target.failures > MAX_FAILURES {
+            self.targets.remove(&address);
+            return;
+        }
+        let pause = (FIRST_RETRY * 2_u32.pow(target.failures.min(10))).min(self.interval);
+        target.state = State::Waiting(now + jittered(&mut self.rng, pause));
+    }
+
+    pub(crate) fn on_timer(&self, now: Instant, out: &mut Outbox) {
+        let over = |leave: &Option<Instant>| leave.is_some_and(|at| at <= now);
+        for (conn, _) in self.visits.iter().filter(|(_, (_, leave))| over(leave)) {
+            out.hang_up(*conn, Farewell::Surplus("visit is over".to_owned()));
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let leaving = self.visits.values().filter_map(|(_, leave)| *leave).min();
+        let waiting = |target: &Target| match target.state {
+            State::Waiting(at) => Some(at),
+            State::Visiting => None,
+        };
+        let visiting = if self.visits.len() < MAX_VISITS {
+            self.targets.values().filter_map(waiting).min()
+        } else {
+            None
+        };
+        [leaving, visiting].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,381 @@
+//! The address book, and what `addr` and `getaddr` do to it.
+//!
+//! Every address is routable as long as one could dial it: a testnet lives on private addresses. Each peer may bring a
+//! bounded number of addresses per time, and the book is bounded, so that a flood pushes out only what was never
+//! reached.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use bitcoin::p2p::{Address, ServiceFlags, message::NetworkMessage};
+use rand_chacha::ChaCha12Rng;
+
+use crate::{
+    db::Db,
+    io::ConnId,
+    outbox::Outbox,
+    peers::{
+        chance::{below, jittered, shuffle},
+        info::AddressInfo,
+    },
+    store::{StoreError, Table},
+    time::{Instant, Now},
+};
+
+/// Addresses kept.
+const MAX_ADDRESSES: usize = 4096;
+/// Addresses in one message (Bitcoin Core's `MAX_ADDR_TO_SEND`).
+const MAX_IN_MESSAGE: usize = 1000;
+/// A message with more addresses is an answer, not news, and is not passed on.
+const MAX_NEWS: usize = 10;
+/// Peers that news are passed on to.
+const NEWS_TO: usize = 2;
+/// News are not older than this, in seconds, and are not passed on twice within it.
+const NEWS_AGE: u32 = 600;
+/// Addresses a peer may bring at once, and how many more each second.
+const BURST: u32 = 1000;
+const PER_SECOND: u32 = 10;
+/// `getaddr` is answered at most this often to one peer.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// Failed attempts after which an address is no longer told to others.
+const MAX_FAILURES_TOLD: u32 = 3;
+/// The pause after failed attempts doubles up to this many times.
+const MAX_DOUBLINGS: u32 = 3;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    services: u64,
+    last_seen: u32,
+    last_success: Option<u32>,
+    failures: u32,
+    /// Not dialled before.
+    next_attempt: Instant,
+    /// When it was last passed on, in seconds since the epoch.
+    told: Option<u32>,
+}
+
+/// What a peer may still do to us.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    addresses: u32,
+    refilled: Instant,
+    answered: Option<Instant>,
+}
+
+/// Knows where nodes may be.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    own: SocketAddr,
+    services: ServiceFlags,
+    pause: Duration,
+    rng: ChaCha12Rng,
+    book: BTreeMap<SocketAddr, Entry>,
+    /// Written with the next commit.
+    changed: BTreeSet<SocketAddr>,
+    peers: BTreeMap<ConnId, Allowance>,
+}
+
+impl Addresses {
+    /// The book as the store has it.
+    pub(crate) fn open(
+        own: SocketAddr,
+        services: ServiceFlags,
+        pause: Duration,
+        rng: ChaCha12Rng,
+        db: &Db,
+    ) -> Result<Self, StoreError> {
+        let mut book = BTreeMap::new();
+        db.scan(Table::Address, &mut |key, value| {
+            if let Some((address, entry)) = read(key, value) {
+                book.insert(address, entry);
+            }
+        })?;
+        let (changed, peers) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Self { own, services, pause, rng, book, changed, peers })
+    }
+
+    /// Writes what has changed.
+    pub(crate) fn save(&mut self, db: &mut Db) {
+        for address in std::mem::take(&mut self.changed) {
+            let key = address.to_string().into_bytes();
+            match self.book.get(&address) {
+                Some(entry) => db.put(Table::Address, key, write(entry)),
+                None => db.delete(Table::Address, key),
+            }
+        }
+    }
+
+    /// Everything known.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = AddressInfo> {
+        self.book.iter().map(|(address, entry)| AddressInfo {
+            address: *address,
+            services: entry.services,
+            last_seen: entry.last_seen,
+            last_success: entry.last_success,
+            failures: entry.failures,
+        })
+    }
+
+    /// Takes an address from a discovery: fresh, so it may be dialled at once unless that has just failed.
+    pub(crate) fn found(&mut self, address: SocketAddr, now: Now) {
+        self.insert(address, ServiceFlags::NONE, now.wall.seconds());
+    }
+
+    /// A peer is there: it hears where we are, if we can be dialled.
+    pub(crate) fn peer_connected(
+        &mut self,
+        conn: ConnId,
+        (listens_at, services): (Option<SocketAddr>, ServiceFlags),
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let allowance = Allowance { addresses: BURST, refilled: now.mono, answered: None };
+        self.peers.insert(conn, allowance);
+        let seconds = now.wall.seconds();
+        if let Some(address) = listens_at.filter(|address| self.insert(*address, services, seconds)) {
+            let entry = self.book.get_mut(&address).expect("just inserted");
+            entry.services = services.to_u64();
+            entry.last_success = Some(seconds);
+            entry.failures = 0;
+            entry.next_attempt = now.mono;
+            self.changed.insert(address);
+        }
+        let own = Address::new(&self.own, self.services);
+        out.send(conn, NetworkMessage::Addr(vec![(seconds, own)]));
+    }
+
+    pub(crate) fn peer_disconnected(&mut self, conn: ConnId, address: Option<SocketAddr>, now: Now) {
+        self.peers.remove(&conn);
+        let next = now.mono + jittered(&mut self.rng, self.pause);
+        if let Some(entry) = address.and_then(|address| self.book.get_mut(&address)) {
+            entry.next_attempt = entry.next_attempt.max(next);
+        }
+    }
+
+    /// Nobody at `address` wanted to be our peer; it is left alone for a while.
+    pub(crate) fn attempt_failed(&mut self, address: SocketAddr, now: Now) {
+        let Some(entry) = self.book.get_mut(&address) else { return };
+        let pause = self.pause * 2_u32.pow(entry.failures.min(MAX_DOUBLINGS)) / 2;
+        entry.failures = entry.failures.saturating_add(1);
+        entry.next_attempt = now.mono + jittered(&mut self.rng, pause);
+        self.changed.insert(address);
+    }
+
+    /// `address` is ourselves or not to be dialled: forgotten.
+    pub(crate) fn forget(&mut self, address: SocketAddr) {
+        if self.book.remove(&address).is_some() {
+            self.changed.insert(address);
+        }
+    }
+
+    /// Somewhere to dial now: with few failures, else by chance.
+    pub(crate) fn candidate(
+        &mut self,
+        now: Instant,
+        busy: &dyn Fn(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let free: Vec<(u32, SocketAddr)> = self
+            .book
+            .iter()
+            .filter(|(address, entry)| entry.next_attempt <= now && !busy(**address))
+            .map(|(address, entry)| (entry.failures, *address))
+            .collect();
+        let fewest = free.iter().map(|(failures, _)| *failures).min()?;
+        let best: Vec<SocketAddr> =
+            free.iter().filter(|(failures, _)| *failures == fewest).map(|(_, a)| *a).collect();
+        Some(best[below(&mut self.rng, best.len())])
+    }
+
+    /// When the next address may be dialled again, if that is later than `now`.
+    pub(crate) fn next_candidate(
+        &self,
+        now: Instant,
+        busy: &dyn Fn(SocketAddr) -> bool,
+    ) -> Option<Instant> {
+        let later = self.book.iter().filter(|(a, entry)| entry.next_attempt > now && !busy(**a));
+        later.map(|(_, entry)| entry.next_attempt).min()
+    }
+
+    /// Addresses from a peer; those that were news and taken are returned. `ready` are the peers to pass them on to.
+    pub(crate) fn received_addr(
+        &mut self,
+        conn: ConnId,
+        told: &[(u32, Address)],
+        ready: &[ConnId],
+        now: Now,
+        out: &mut Outbox,
+    ) -> Vec<SocketAddr> {
+        if told.len() > MAX_IN_MESSAGE {
+            out.misbehaved(conn, format!("{} addresses in one message", told.len()));
+            return Vec::new();
+        }
+        let allowed = self.allow(conn, told.len(), now.mono);
+        let seconds = now.wall.seconds();
+        let (mut taken, mut news) = (Vec::new(), Vec::new());
+        for (time, address) in &told[..allowed] {
+            let Ok(socket) = address.socket_addr() else { continue };
+            let time = if *time > seconds.saturating_add(NEWS_AGE) {
+                seconds.saturating_sub(5 * 24 * 3600)
+            } else {
+                *time
+            };
+            if !self.insert(socket, address.services, time) {
+                continue;
+            }
+            taken.push(socket);
+            let entry = self.book.get_mut(&socket).expect("just inserted");
+            let fresh = seconds.saturating_sub(time) < NEWS_AGE;
+            let untold = entry.told.is_none_or(|at| seconds.saturating_sub(at) >= NEWS_AGE);
+            if told.len() <= MAX_NEWS && fresh && untold {
+                entry.told = Some(seconds);
+                news.push((time, address.clone()));
+            }
+        }
+        self.pass_on(conn, news, ready, out);
+        taken
+    }
+
+    /// Answers with addresses in some order; those of connected peers (`live`) are marked as seen now.
+    pub(crate) fn received_getaddr(
+        &mut self,
+        conn: ConnId,
+        live: &dyn Fn(SocketAddr) -> bool,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let Some(allowance) = self.peers.get_mut(&conn) else { return };
+        if allowance.answered.is_some_and(|at| now.mono - at < ANSWER_INTERVAL) {
+            return;
+        }
+        allowance.answered = Some(now.mono);
+        let seconds = now.wall.seconds();
+        let mut known: Vec<(u32, Address)> = self
+            .book
+            .iter()
+            .filter(|(address, entry)| entry.failures < MAX_FAILURES_TOLD || live(**address))
+            .map(|(address, entry)| {
+                let time = if live(*address) { seconds } else { entry.last_seen };
+                (time, Address::new(address, ServiceFlags::from(entry.services)))
+            })
+            .collect();
+        shuffle(&mut self.rng, &mut known);
+        known.truncate(MAX_IN_MESSAGE);
+        if !known.is_empty() {
+            out.send(conn, NetworkMessage::Addr(known));
+        }
+    }
+
+    fn pass_on(
+        &mut self,
+        from: ConnId,
+        news: Vec<(u32, Address)>,
+        ready: &[ConnId],
+        out: &mut Outbox,
+    ) {
+        if news.is_empty() {
+            return;
+        }
+        let mut others: Vec<ConnId> = ready.iter().copied().filter(|c| *c != from).collect();
+        shuffle(&mut self.rng, &mut others);
+        for conn in others.into_iter().take(NEWS_TO) {
+            out.send(conn, NetworkMessage::Addr(news.clone()));
+        }
+    }
+
+    /// How many of `asked` addresses `conn` may bring now.
+    fn allow(&mut self, conn: ConnId, asked: usize, now: Instant) -> usize {
+        let Some(allowance) = self.peers.get_mut(&conn) else { return 0 };
+        let seconds = u32::try_from((now - allowance.refilled).as_secs()).unwrap_or(u32::MAX);
+        if seconds > 0 {
+            allowance.refilled = now;
+            let more = seconds.saturating_mul(PER_SECOND);
+            allowance.addresses = allowance.addresses.saturating_add(more).min(BURST);
+        }
+        let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+        let allowed = asked.min(allowance.addresses);
+        allowance.addresses -= allowed;
+        usize::try_from(allowed).expect("at most what was asked")
+    }
+
+    /// `false` if it is no address to dial, or there is no room for it.
+    fn insert(&mut self, address: SocketAddr, services: ServiceFlags, seen: u32) -> bool {
+        if !is_dialable(address) || address == self.own {
+            return false;
+        }
+        if let Some(entry) = self.book.get_mut(&address) {
+            if seen > entry.last_seen.saturating_add(NEWS_AGE) {
+                self.changed.insert(address);
+            }
+            entry.last_seen = entry.last_seen.max(seen);
+            return true;
+        }
+        if self.book.len() >= MAX_ADDRESSES && !self.make_room() {
+            return false;
+        }
+        let entry = Entry {
+            services: services.to_u64(),
+            last_seen: seen,
+            last_success: None,
+            failures: 0,
+            next_attempt: Instant(0),
+            told: None,
+        };
+        self.changed.insert(address);
+        self.book.insert(address, entry);
+        true
+    }
+
+    /// Forgets some address that was never reached.
+    fn make_room(&mut self) -> bool {
+        let unproven: Vec<SocketAddr> = self
+            .book
+            .iter()
+            .filter(|(_, entry)| entry.last_success.is_none())
+            .map(|(address, _)| *address)
+            .collect();
+        if unproven.is_empty() {
+            return false;
+        }
+        let victim = unproven[below(&mut self.rng, unproven.len())];
+        self.forget(victim);
+        true
+    }
+}
+
+/// Whether a node could listen there.
+fn is_dialable(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}
+
+/// Services, last seen, last success (0 if never), failures; little-endian.
+fn write(entry: &Entry) -> Vec<u8> {
+    let mut bytes = entry.services.to_le_bytes().to_vec();
+    for field in [entry.last_seen, entry.last_success.unwrap_or(0), entry.failures] {
+        bytes.extend_from_slice(&field.to_le_bytes());
+    }
+    bytes
+}
+
+fn read(key: &[u8], value: &[u8]) -> Option<(SocketAddr, Entry)> {
+    let address = std::str::from_utf8(key).ok()?.parse().ok()?;
+    let field = |at: usize| {
+        let bytes = value.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    };
+    let services = u64::from_le_bytes(value.get(..8)?.try_into().ok()?);
+    let entry = Entry {
+        services,
+        last_seen: field(8)?,
+        last_success: field(12).filter(|seconds| *seconds != 0),
+        // A new start is a new chance.
+        failures: field(16)?.min(1),
+        next_attempt: Instant(0),
+        told: None,
+    };
+    Some((address, entry))
+}

@@ -1,0 +1,153 @@
+//! Announce to every peer that may not have it: transactions and blocks by `inv`, blocks by `headers` to those who
+//! asked for that (BIP130) and can connect them.
+
+use std::collections::BTreeMap;
+
+use bitcoin::{
+    BlockHash, Txid, Work,
+    block::Header,
+    p2p::{message::NetworkMessage, message_blockdata::Inventory},
+};
+
+use crate::{
+    chain::{Chain, Tip, TipChange},
+    io::ConnId,
+    outbox::Outbox,
+    relay::{Relay, known::Known},
+};
+
+/// Transactions remembered of what one peer has.
+const MAX_KNOWN: usize = 5_000;
+/// Waiting transactions a new peer is told of.
+const MAX_WAITING: usize = 5_000;
+/// Entries in one `inv`.
+const MAX_INV: usize = 1_000;
+/// Headers in one announcement; beyond it the tip alone is announced (Bitcoin Core's `MAX_BLOCKS_TO_ANNOUNCE`).
+const MAX_HEADERS: usize = 8;
+
+#[derive(Debug)]
+struct Peer {
+    wants_transactions: bool,
+    wants_headers: bool,
+    /// The block with the most work that it has for sure, and hence all before it.
+    best: Option<(BlockHash, Work)>,
+    /// The last block it was told of.
+    told: Option<BlockHash>,
+    transactions: Known<Txid>,
+}
+
+/// Floods.
+#[derive(Debug, Default)]
+pub(crate) struct Flood {
+    peers: BTreeMap<ConnId, Peer>,
+}
+
+impl Peer {
+    fn has(&self, hash: &BlockHash, chain: &Chain) -> bool {
+        if self.told == Some(*hash) {
+            return true;
+        }
+        let Some((best, _)) = self.best else { return false };
+        let (Some(best), Some(info)) = (chain.header(&best), chain.header(hash)) else {
+            return false;
+        };
+        let same_branch = chain.is_active(&best.header.block_hash()) && chain.is_active(hash);
+        best.header.block_hash() == *hash || (same_branch && info.height <= best.height)
+    }
+
+    /// Tells of the last of `headers`, which follow each other.
+    fn announce(&mut self, conn: ConnId, headers: &[Header], chain: &Chain, out: &mut Outbox) {
+        let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return };
+        let hash = last.block_hash();
+        if self.has(&hash, chain) {
+            return;
+        }
+        let connects = headers.len() <= MAX_HEADERS && self.has(&first.prev_blockhash, chain);
+        if self.wants_headers && connects {
+            out.send(conn, NetworkMessage::Headers(headers.to_vec()));
+        } else {
+            out.send(conn, NetworkMessage::Inv(vec![Inventory::Block(hash)]));
+        }
+        self.told = Some(hash);
+    }
+}
+
+impl Relay for Flood {
+    fn peer_connected(
+        &mut self,
+        conn: ConnId,
+        wants_transactions: bool,
+        (tip, mut waiting): (Tip, Vec<Txid>),
+        out: &mut Outbox,
+    ) {
+        let mut transactions = Known::new(MAX_KNOWN);
+        if tip.height > 0 {
+            out.send(conn, NetworkMessage::Inv(vec![Inventory::Block(tip.hash)]));
+        }
+        if wants_transactions {
+            waiting.truncate(MAX_WAITING);
+            for part in waiting.chunks(MAX_INV) {
+                let inventory = part.iter().map(|txid| Inventory::Transaction(*txid)).collect();
+                out.send(conn, NetworkMessage::Inv(inventory));
+            }
+            for txid in waiting {
+                transactions.insert(txid);
+            }
+        }
+        let told = (tip.height > 0).then_some(tip.hash);
+        let (wants_headers, best) = (false, None);
+        let peer = Peer { wants_transactions, wants_headers, best, told, transactions };
+        self.peers.insert(conn, peer);
+    }
+
+    fn peer_disconnected(&mut self, conn: ConnId) {
+        self.peers.remove(&conn);
+    }
+
+    fn received_sendheaders(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.wants_headers = true;
+        }
+    }
+
+    fn has_block(&mut self, conn: ConnId, hash: &BlockHash, chain: &Chain) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(info) = chain.header(hash) else { return };
+        if peer.best.is_none_or(|(_, work)| info.work > work) {
+            peer.best = Some((*hash, info.work));
+        }
+    }
+
+    fn has_transaction(&mut self, conn: ConnId, txid: &Txid) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.transactions.insert(*txid);
+        }
+    }
+
+    fn tip_changed(&mut self, change: &TipChange, chain: &Chain, out: &mut Outbox) {
+        let connected = &change.connected;
+        let last = connected.len().saturating_sub(MAX_HEADERS + 1);
+        let headers: Vec<Header> = connected[last..]
+            .iter()
+            .filter_map(|hash| chain.header(hash).map(|info| info.header))
+            .collect();
+        for (conn, peer) in &mut self.peers {
+            peer.announce(*conn, &headers, chain, out);
+        }
+    }
+
+    fn header_changed(&mut self, best: Tip, chain: &Chain, out: &mut Outbox) {
+        let header = chain.header(&best.hash).map(|info| info.header);
+        for (conn, peer) in &mut self.peers {
+            peer.announce(*conn, header.as_slice(), chain, out);
+        }
+    }
+
+    fn transaction_accepted(&mut self, txid: &Txid, out: &mut Outbox) {
+        for (conn, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.wants_transactions) {
+            if peer.transactions.insert(*txid) {
+                out.send(*conn, NetworkMessage::Inv(vec![Inventory::Transaction(*txid)]));
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Asking for announced transactions: one peer at a time, and the next one when it lets us wait.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bitcoin::{
+    Txid,
+    p2p::{message::NetworkMessage, message_blockdata::Inventory},
+};
+
+use crate::{
+    io::ConnId, outbox::Outbox, relay::known::Known, sync::in_flight::InFlight, time::Instant,
+};
+
+/// Transactions asked of one peer at a time.
+const WINDOW: usize = 100;
+/// Transactions wanted in all.
+const MAX_WANTED: usize = 10_000;
+/// Peers remembered for one transaction.
+const MAX_SOURCES: usize = 8;
+/// Refused transactions remembered.
+const MAX_REFUSED: usize = 5_000;
+
+/// Transactions that peers have and we do not.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    sources: BTreeMap<Txid, VecDeque<ConnId>>,
+    in_flight: InFlight<Txid>,
+    refused: Known<Txid>,
+    /// Whose parents were asked for already.
+    retried: Known<Txid>,
+}
+
+impl Wanted {
+    pub(crate) const fn new(timeout: Duration) -> Self {
+        Self {
+            sources: BTreeMap::new(),
+            in_flight: InFlight::new(timeout),
+            refused: Known::new(MAX_REFUSED),
+            retried: Known::new(MAX_REFUSED),
+        }
+    }
+
+    /// `conn` has a transaction that we lack.
+    pub(crate) fn announced(&mut self, conn: ConnId, txid: Txid) {
+        if self.refused.contains(&txid)
+            || (self.sources.len() >= MAX_WANTED && !self.sources.contains_key(&txid))
+        {
+            return;
+        }
+        let sources = self.sources.entry(txid).or_default();
+        if sources.len() < MAX_SOURCES && !sources.contains(&conn) {
+            sources.push_back(conn);
+        }
+    }
+
+    /// Asks for what nobody is being asked for.
+    pub(crate) fn fetch(&mut self, now: Instant, out: &mut Outbox) {
+        let mut asked: BTreeMap<ConnId, Vec<Inventory>> = BTreeMap::new();
+        for (txid, sources) in &self.sources {
+            if self.in_flight.contains(txid) {
+                continue;
+            }
+            let free = sources.iter().find(|conn| self.in_flight.count(**conn) < WINDOW);
+            if let Some(conn) = free {
+                self.in_flight.asked(*conn, *txid, now);
+                asked.entry(*conn).or_default().push(Inventory::WitnessTransaction(*txid));
+            }
+        }
+        for (conn, inventory) in asked {
+            out.send(conn, NetworkMessage::GetData(inventory));
+        }
+    }
+
+    /// A transaction came or is no longer wanted.
+    pub(crate) fn received(&mut self, txid: &Txid) {
+        self.in_flight.over(txid);
+        self.sources.remove(txid);
+    }
+
+    /// A transaction is not to be asked for again, until the chain moves.
+    pub(crate) fn refuse(&mut self, txid: Txid) {
+        self.refused.insert(txid);
+    }
+
+    /// A transaction's `parents` are unknown: they and then it are asked of the peer that sent it, once.
+    pub(crate) fn ask_parents(
+        &mut self,
+        conn: ConnId,
+        txid: Txid,
+        parents: &[Txid],
+        out: &mut Outbox,
+    ) {
+        if parents.len() < WINDOW && self.retried.insert(txid) {
+            let wanted = parents.iter().copied().chain([txid]);
+            let inventory = wanted.map(Inventory::WitnessTransaction).collect();
+            out.send(conn, NetworkMessage::GetData(inventory));
+        }
+    }
+
+    /// What was refused may be welcome on the new chain.
+    pub(crate) fn tip_changed(&mut self) {
+        self.refused.clear();
+        self.retried.clear();
+    }
+
+    pub(crate) fn received_notfound(
+        &mut self,
+        conn: ConnId,
+        txid: &Txid,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        if self.in_flight.is_asked(conn, txid) {
+            self.in_flight.over(txid);
+            self.drop_source(conn, txid);
+            self.fetch(now, out);
+        }
+    }
+
+    pub(crate) fn peer_disconnected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
+        self.in_flight.peer_disconnected(conn);
+        for sources in self.sources.values_mut() {
+            sources.retain(|source| *source != conn);
+        }
+        self.sources.retain(|_, sources| !sources.is_empty());
+        self.fetch(now, out);
+    }
+
+    pub(crate) fn on_timer(&mut self, now: Instant, out: &mut Outbox) {
+        for (txid, conn) in self.in_flight.timed_out(now) {
+            self.drop_source(conn, &txid);
+        }
+        self.fetch(now, out);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.in_flight.next_deadline()
+    }
+
+    fn drop_source(&mut self, conn: ConnId, txid: &Txid) {
+        if let Some(sources) = self.sources.get_mut(txid) {
+            sources.retain(|source| *source != conn);
+            if sources.is_empty() {
+                self.sources.remove(txid);
+            }
+        }
+    }
+}

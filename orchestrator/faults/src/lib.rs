@@ -4,9 +4,12 @@
 //!
 //! - [`link`]: what is to be cut, and what was seen to be cut.
 //! - [`protocol`]: what the agent is asked and what it answers, over one byte stream.
+//! - [`nft`]: the firewall table that cuts links; [`enforcer`]: who brings it into force, and a double of it.
 //! - [`agent`]: the process that holds the table, and its client.
 
 pub mod agent;
 mod codec;
+pub mod enforcer;
 pub mod link;
+pub mod nft;
 pub mod protocol;

@@ -1,0 +1,137 @@
+//! A conversation with the kernel over netlink.
+
+use std::io;
+
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::wire::{self, DONE, DUMP, DUMP_INTERRUPTED, ERROR, Message, Writer};
+
+/// The kernel hands out dumps in pieces of at most this size (`NLMSG_GOODSIZE` and the receiver's own buffer).
+const RECEIVE: usize = 256 * 1024;
+/// A dump that other changes keep interrupting is tried this often.
+const TRIES: u32 = 16;
+/// Room for the batch of a table with some hundred thousand addresses.
+const BUFFER: usize = 32 * 1024 * 1024;
+
+/// One netlink socket. Tables with the owner flag live as long as it does.
+#[derive(Debug)]
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    /// A socket of a netlink family (`NETLINK_*`), in the network namespace of the calling thread.
+    pub(super) fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Without the right to force them the sizes stay as they are; a batch that is too long is then refused loudly.
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &BUFFER);
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
+        socket.set_cap_ack(true)?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE) })
+    }
+
+    pub(super) const fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Sends a batch and collects the kernel's verdict. The kernel answers before `send` returns.
+    ///
+    /// # Errors
+    /// The first error the kernel reports; nothing has changed then.
+    pub(super) fn commit(&mut self, (batch, last): (Vec<u8>, u32)) -> io::Result<()> {
+        self.drain()?;
+        self.sequence = last;
+        self.send(&batch)?;
+        let mut verdict = None;
+        while self.receive(libc::MSG_DONTWAIT)? {
+            for message in wire::messages(&self.buffer).filter(|message| message.kind == ERROR) {
+                verdict = match (verdict, message.error()) {
+                    (None | Some(0), code) => Some(code),
+                    (first, _) => first,
+                };
+            }
+        }
+        match verdict {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::from_raw_os_error(code)),
+            None => Err(io::Error::other("the kernel did not answer a batch")),
+        }
+    }
+
+    /// Asks for everything of a kind; `write` writes the one message that asks.
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: impl Fn(&mut wire::Attributes<'_>),
+        mut each: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
+        let mut found = Vec::new();
+        for _ in 0..TRIES {
+            found.clear();
+            if self.dump_once(kind, header, &fill, &mut found)? {
+                for bytes in &found {
+                    wire::messages(bytes).for_each(&mut each);
+                }
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("the kernel's tables did not hold still to be read"))
+    }
+
+    /// False when the dump was interrupted by a change.
+    fn dump_once(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: impl Fn(&mut wire::Attributes<'_>),
+        found: &mut Vec<Vec<u8>>,
+    ) -> io::Result<bool> {
+        self.drain()?;
+        let mut writer = Writer::new(self.sequence);
+        writer.message(kind, DUMP, header, fill);
+        let (bytes, sequence) = writer.finish();
+        self.sequence = sequence;
+        self.send(&bytes)?;
+        let mut whole = true;
+        loop {
+            self.receive(0)?;
+            for message in wire::messages(&self.buffer).filter(|m| m.sequence == sequence) {
+                whole &= message.flags & DUMP_INTERRUPTED == 0;
+                if matches!(message.kind, DONE | ERROR) {
+                    return match message.error() {
+                        0 => Ok(whole),
+                        code => Err(io::Error::from_raw_os_error(code)),
+                    };
+                }
+            }
+            found.push(self.buffer.clone());
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let sent = self.socket.send(bytes, 0)?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Throws away answers to what was asked before.
+    fn drain(&mut self) -> io::Result<()> {
+        while self.receive(libc::MSG_DONTWAIT)? {}
+        Ok(())
+    }
+
+    /// Reads one datagram; false when there is none.
+    fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer, flags) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -16,7 +16,10 @@ impl Db {
     /// A view of `store` with nothing written yet.
     #[must_use]
     pub fn new(store: Box<dyn Store + Send>) -> Self {
-        Self { store, batch: Batch::default() }
+        Self {
+            store,
+            batch: Batch::default(),
+        }
     }
 
     /// The value at `key`, uncommitted writes included.
@@ -114,7 +117,10 @@ mod tests {
 
     fn entries(db: &Db, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
-        db.scan(table, &mut |key, value| found.push((key.to_vec(), value.to_vec()))).unwrap();
+        db.scan(table, &mut |key, value| {
+            found.push((key.to_vec(), value.to_vec()))
+        })
+        .unwrap();
         found
     }
 

@@ -9,7 +9,10 @@ use sha2::{Digest as _, Sha256};
 /// The stream `label` of the node with this `seed`: `ChaCha12` keyed with `SHA-256(seed ‖ label)`.
 #[must_use]
 pub fn stream(seed: &[u8; 32], label: &str) -> ChaCha12Rng {
-    let key = Sha256::new().chain_update(seed).chain_update(label.as_bytes()).finalize();
+    let key = Sha256::new()
+        .chain_update(seed)
+        .chain_update(label.as_bytes())
+        .finalize();
     ChaCha12Rng::from_seed(key.into())
 }
 

@@ -118,7 +118,7 @@ mod tests {
     fn entries(db: &Db, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         db.scan(table, &mut |key, value| {
-            found.push((key.to_vec(), value.to_vec()))
+            found.push((key.to_vec(), value.to_vec()));
         })
         .unwrap();
         found

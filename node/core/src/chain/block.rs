@@ -198,3 +198,61 @@ pub(crate) fn transaction_root(transactions: &[Transaction]) -> TxMerkleNode {
     );
     TxMerkleNode::from_raw_hash(root)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn hashes(texts: &[&str]) -> Vec<sha256d::Hash> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// Block 100,000 of Bitcoin's main chain.
+    const LEAVES: [&str; 4] = [
+        "8c14f0db3df150123e6f3dbbf30f8b955a8249b62ac1d1ff16284aefa3d06d87",
+        "fff2525b8931402dd09222c50775608f75787bd2b87e56995a7bdd30f79702c4",
+        "6359f0868171b1d194cbee1af2f16ea598ae8fad666d9b012c8ed2b79a236ec4",
+        "e9a66845e05d5abc0ad04ec80f774a7e585c6e8db975962d069a522137b80c1d",
+    ];
+
+    #[test]
+    fn the_root_of_a_real_block() {
+        let (root, mutated) = merkle_root(hashes(&LEAVES).into_iter());
+        let known = "f3e94742aca4b5ef85488dc37c06c3282295ffec960994b2c0d5ac2a25a95766";
+        assert_eq!(root.to_string(), known);
+        assert!(!mutated);
+    }
+
+    #[test]
+    fn repeated_leaves_give_the_same_root_and_are_noticed() {
+        let leaf = hashes(&LEAVES);
+        for (honest, mutated) in [
+            (vec![0, 1, 2], vec![0, 1, 2, 2]),
+            (vec![0, 1, 2, 3, 0, 1], vec![0, 1, 2, 3, 0, 1, 0, 1]),
+        ] {
+            let root = |at: &[usize]| merkle_root(at.iter().map(|i| leaf[*i]));
+            assert_eq!(root(&honest), (root(&mutated).0, false));
+            assert!(root(&mutated).1);
+        }
+        assert_eq!(merkle_root(leaf[..1].iter().copied()), (leaf[0], false));
+    }
+
+    #[test]
+    fn heights_are_pushed_as_bip34_wants() {
+        let expected = [
+            (1, "51"),
+            (16, "60"),
+            (17, "0111"),
+            (127, "017f"),
+            (128, "028000"),
+            (256, "020001"),
+            (227_836, "03fc7903"),
+            (500_000, "0320a107"),
+        ];
+        for (height, push) in expected {
+            assert_eq!(hex::encode(height_push(height)), push);
+        }
+    }
+}

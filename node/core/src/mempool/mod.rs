@@ -272,7 +272,7 @@ impl Mempool {
         }
         for ancestor in ancestors {
             self.update_descendants(&ancestor, |package| {
-                package.subtract(entry.fee, entry.vsize)
+                package.subtract(entry.fee, entry.vsize);
             });
         }
         for input in &entry.tx.input {

@@ -116,7 +116,7 @@ fn every_word_of_the_door() {
     });
     assert_eq!(oversize, invalid("bad-txns-oversize"));
     let heavy = refused(p, &|tx| {
-        tx.output[0].script_pubkey = vec![0x6a; 100_000].into()
+        tx.output[0].script_pubkey = vec![0x6a; 100_000].into();
     });
     assert_eq!(heavy, policy("tx-size"));
     let small = refused(p, &|tx| tx.output[0].script_pubkey = vec![0x51].into());
@@ -129,7 +129,7 @@ fn every_word_of_the_door() {
     let young = refused(p, &|tx| tx.input[0].sequence = Sequence::from_height(111));
     assert_eq!(young, policy("non-BIP68-final"));
     let cheap = refused(p, &|tx| {
-        tx.output[0].value += Amount::from_sat(1000 - SIZE + 1)
+        tx.output[0].value += Amount::from_sat(1000 - SIZE + 1);
     });
     assert_eq!(cheap, policy("min relay fee not met, 81 < 82"));
     let below = refused(p, &|tx| tx.output[0].value += Amount::from_sat(1001));
@@ -168,13 +168,8 @@ fn known_and_conflicting_transactions_stay_out() {
         (RejectKind::Conflict, "txn-mempool-conflict".into())
     );
     let block = pool.fixture.next(vec![first.clone()]);
-    pool.block(&reclaim_nothing(block));
+    pool.block(&block);
     assert_eq!(pool.refuse(&first), known("txn-already-known"));
-}
-
-/// Blocks made by the fixture leave the fees unclaimed.
-fn reclaim_nothing(block: bitcoin::Block) -> bitcoin::Block {
-    block
 }
 
 #[test]

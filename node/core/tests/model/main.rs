@@ -21,6 +21,7 @@ use netsplit_core::{
     chain::{BlockOutcome, Chain},
     mempool::Mempool,
     miner::build_block,
+    time::WallTime,
 };
 use proptest::prelude::*;
 
@@ -119,7 +120,9 @@ impl World {
             Op::Send { coin, kind } => self.send(*coin, *kind),
             Op::Mine => {
                 self.nonce += 1;
-                let block = build_block(&self.node.chain, &self.pool, &anyone(), NOW, self.nonce);
+                let seconds = support::START + self.node.chain.tip().height + 1;
+                let now = WallTime(u64::from(seconds) * 1_000_000_000);
+                let block = build_block(&self.node.chain, &self.pool, &anyone(), now, self.nonce);
                 assert_eq!(block.txdata.len(), self.pool.len() + 1);
                 self.deliver(&block);
                 assert_eq!(self.node.chain.tip().hash, block.block_hash());
@@ -369,7 +372,7 @@ fn transaction(coins: &BTreeMap<OutPoint, Amount>, coin: u8, kind: u8) -> Option
         .collect();
     let pick = |at: usize| coins.get(at % coins.len().max(1)).map(|(o, v)| (**o, **v));
     let mut chosen = vec![pick(usize::from(coin))?];
-    if kind % 3 == 0
+    if kind.is_multiple_of(3)
         && let Some(second) = pick(usize::from(coin) + 1)
         && second != chosen[0]
     {
@@ -380,7 +383,7 @@ fn transaction(coins: &BTreeMap<OutPoint, Amount>, coin: u8, kind: u8) -> Option
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 48,
+        cases: 256,
         failure_persistence: None,
         rng_seed: proptest::test_runner::RngSeed::Fixed(2_100),
         ..ProptestConfig::default()

@@ -8,7 +8,16 @@
 //! - `roster`: where the nodes' processes are. `census`: what the nodes said of themselves. `ready`: when is that enough.
 //! - `verdict`: from what happened to the report.
 
+mod census;
+mod conductor;
+mod desk;
+mod evidence;
 pub mod execute;
+mod ready;
+mod roster;
+mod stage;
 pub mod state;
+mod steps;
+mod verdict;
 
 pub use execute::{EventSink, Interrupts, Options, bring_up, drive, run_test};

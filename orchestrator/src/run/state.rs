@@ -94,13 +94,22 @@ impl ActiveFault {
 
     fn cut(&self, addresses: &BTreeMap<NodeName, IpAddr>) -> Cut {
         let side = |group: &[NodeName]| -> Vec<IpAddr> {
-            group.iter().filter_map(|node| addresses.get(node).copied()).collect()
+            group
+                .iter()
+                .filter_map(|node| addresses.get(node).copied())
+                .collect()
         };
         let drops = directed(self.groups.len(), self.one_way)
-            .map(|(from, to)| Drop { from: side(&self.groups[from]), to: side(&self.groups[to]) })
+            .map(|(from, to)| Drop {
+                from: side(&self.groups[from]),
+                to: side(&self.groups[to]),
+            })
             .filter(|drop| !drop.from.is_empty() && !drop.to.is_empty())
             .collect();
-        Cut { id: self.id.clone(), drops }
+        Cut {
+            id: self.id.clone(),
+            drops,
+        }
     }
 }
 
@@ -121,7 +130,13 @@ pub fn cut_pairs(groups: &[Vec<NodeName>], one_way: bool) -> BTreeSet<Pair> {
 fn directed(groups: usize, one_way: bool) -> impl Iterator<Item = (usize, usize)> {
     (0..groups)
         .flat_map(move |from| (0..groups).map(move |to| (from, to)))
-        .filter(move |(from, to)| if one_way { (*from, *to) == (0, 1) } else { from != to })
+        .filter(move |(from, to)| {
+            if one_way {
+                (*from, *to) == (0, 1)
+            } else {
+                from != to
+            }
+        })
 }
 
 impl RunnerState {
@@ -130,7 +145,11 @@ impl RunnerState {
     /// # Errors
     /// When the document is not one of ours.
     pub fn from_value(value: Value) -> Result<Self, serde_json::Error> {
-        if value.is_null() { Ok(Self::default()) } else { serde_json::from_value(value) }
+        if value.is_null() {
+            Ok(Self::default())
+        } else {
+            serde_json::from_value(value)
+        }
     }
 
     /// The document.
@@ -148,7 +167,10 @@ impl RunnerState {
     /// Ordered pairs cut by any fault in force.
     #[must_use]
     pub fn all_cut_pairs(&self) -> BTreeSet<Pair> {
-        self.faults.iter().flat_map(ActiveFault::cut_pairs).collect()
+        self.faults
+            .iter()
+            .flat_map(ActiveFault::cut_pairs)
+            .collect()
     }
 
     /// The whole link table these faults make, with this version.
@@ -156,7 +178,11 @@ impl RunnerState {
     pub fn table(&self, version: u64, addresses: &BTreeMap<NodeName, IpAddr>) -> LinkTable {
         LinkTable {
             version,
-            cuts: self.faults.iter().map(|fault| fault.cut(addresses)).collect(),
+            cuts: self
+                .faults
+                .iter()
+                .map(|fault| fault.cut(addresses))
+                .collect(),
         }
     }
 }
@@ -168,7 +194,9 @@ mod tests {
     use super::*;
 
     fn names(list: &[&str]) -> Vec<NodeName> {
-        list.iter().map(|name| NodeName((*name).to_owned())).collect()
+        list.iter()
+            .map(|name| NodeName((*name).to_owned()))
+            .collect()
     }
 
     fn fault(id: &str, groups: &[&[&str]], one_way: bool) -> ActiveFault {
@@ -185,16 +213,21 @@ mod tests {
 
     #[test]
     fn a_cut_into_three_drops_both_ways_between_all() {
-        assert_eq!(fault("x", &[&["a"], &["b"], &["c", "d"]], false).cut_pairs().len(), 10);
+        assert_eq!(
+            fault("x", &[&["a"], &["b"], &["c", "d"]], false)
+                .cut_pairs()
+                .len(),
+            10
+        );
     }
 
     #[test]
     fn one_way_drops_from_the_first_group_to_the_second_only() {
         let pairs = fault("x", &[&["a"], &["b"]], true).cut_pairs();
-        assert_eq!(pairs.into_iter().collect::<Vec<_>>(), [(
-            NodeName("a".to_owned()),
-            NodeName("b".to_owned())
-        )]);
+        assert_eq!(
+            pairs.into_iter().collect::<Vec<_>>(),
+            [(NodeName("a".to_owned()), NodeName("b".to_owned()))]
+        );
     }
 
     #[test]
@@ -229,6 +262,9 @@ mod tests {
         let mut value = state.to_value();
         value["new"] = 1.into();
         assert_eq!(RunnerState::from_value(value).unwrap(), state);
-        assert_eq!(RunnerState::from_value(Value::Null).unwrap(), RunnerState::default());
+        assert_eq!(
+            RunnerState::from_value(Value::Null).unwrap(),
+            RunnerState::default()
+        );
     }
 }

@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// Protocol version we speak (Bitcoin Core's `PROTOCOL_VERSION`).
-pub(crate) const PROTOCOL_VERSION: u32 = 70016;
+pub const PROTOCOL_VERSION: u32 = 70016;
 /// Oldest version we speak with (Bitcoin Core's `MIN_PEER_PROTO_VERSION`).
 const MIN_VERSION: u32 = 31800;
 /// Our user agent (BIP14).
-pub(crate) const USER_AGENT: &str = "/netsplit:0.1.0/";
+pub const USER_AGENT: &str = "/netsplit:0.1.0/";
 /// Longest user agent taken, in bytes (Bitcoin Core's `MAX_SUBVERSION_LENGTH`).
 const MAX_USER_AGENT: usize = 256;
 

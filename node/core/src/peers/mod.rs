@@ -15,3 +15,5 @@ pub(crate) mod handshake;
 pub mod info;
 pub(crate) mod ping;
 pub(crate) mod roster;
+
+pub use self::handshake::{PROTOCOL_VERSION, USER_AGENT};

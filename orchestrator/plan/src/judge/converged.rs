@@ -35,9 +35,8 @@ pub(super) fn queries(seen: &Observations, nodes: Option<&[NodeName]>, fresh: bo
 /// Asks for the first block of a chain whose parent nobody told of.
 pub(super) fn ancestry(seen: &Observations, node: &NodeName, tip: &Tip) -> Option<Query> {
     let last = seen.blocks().chain(&tip.hash).last().unwrap_or_else(|| tip.clone());
-    let told = last.height <= seen.premine() && last.hash != tip.hash;
-    (!told && last.height > 0)
-        .then(|| Query::rpc(node, "getblockheader", &json!([last.hash.as_str()])))
+    // What lies below the premined tip is the same everywhere and of no interest.
+    (last.height > seen.premine()).then(|| Query::rpc(node, "getblockheader", &json!([last.hash.as_str()])))
 }
 
 pub(super) fn judge(

@@ -1,6 +1,6 @@
 //! What is known of blocks: who follows whom, and when each was first accepted anywhere.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::At;
 
@@ -60,7 +60,7 @@ struct Fact {
 /// All blocks that any node told of.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks {
-    facts: HashMap<BlockId, Fact>,
+    facts: BTreeMap<BlockId, Fact>,
 }
 
 /// A block whose parent is not known is in the way.

@@ -26,3 +26,5 @@ mod discovery;
 mod outbox;
 mod relay;
 mod sync;
+#[cfg(feature = "virtual-network")]
+pub mod virtual_network;

@@ -16,6 +16,7 @@
 pub mod amount;
 pub mod assertion;
 pub mod cuts;
+mod describe;
 pub mod judge;
 pub mod node_config;
 pub mod observe;

@@ -475,27 +475,25 @@ impl Node {
             return;
         }
         let vacancies = self.connections.vacancies(&self.roster);
-        for found in 0..vacancies {
+        for _ in 0..vacancies {
             let busy = |address| self.roster.knows(address);
             let Some(address) = self.addresses.candidate(now.mono, &busy) else {
-                self.search(now, found == 0);
+                self.search(now);
                 return;
             };
             self.dial(address, Link::Outbound, now);
         }
-        if vacancies == 0 && self.roster.attempts() == 0 {
+        if vacancies == 0 && self.roster.taken() >= usize::from(self.config.peers.min) {
             for discovery in &mut self.discovery {
                 discovery.satisfied();
             }
         }
     }
 
-    fn search(&mut self, now: Now, nobody: bool) {
-        if nobody || self.roster.attempts() == 0 {
-            let ready: Vec<ConnId> = self.roster.peers().map(|(conn, _)| conn).collect();
-            for discovery in &mut self.discovery {
-                discovery.search(now.mono, &ready, &mut self.out);
-            }
+    fn search(&mut self, now: Now) {
+        let ready: Vec<ConnId> = self.roster.peers().map(|(conn, _)| conn).collect();
+        for discovery in &mut self.discovery {
+            discovery.search(now.mono, &ready, &mut self.out);
         }
         let busy = |address| self.roster.knows(address);
         let candidate = self.addresses.next_candidate(now.mono, &busy);

@@ -78,14 +78,18 @@ impl Connections {
 
     /// How many more peers to look for.
     pub(crate) fn vacancies(&self, roster: &Roster) -> usize {
-        let under_way = roster.taken() + roster.attempts();
+        // Winning back the lost may take for ever, so these attempts do not count.
+        let hopeful = |c: &Connection| !self.lost.contains_key(&c.remote);
+        let under_way = roster.taken() + roster.attempts(&hopeful);
         let missing = usize::from(self.limits.min).saturating_sub(under_way);
-        let unheard = usize::from(self.limits.outbound).saturating_sub(roster.outbound());
+        let outbound = roster.ready_outbound() + roster.attempts(&hopeful);
+        let unheard = usize::from(self.limits.outbound).saturating_sub(outbound);
         missing.max(unheard).min(self.room(roster))
     }
 
     fn room(&self, roster: &Roster) -> usize {
-        usize::from(self.limits.max).saturating_sub(roster.taken() + roster.attempts())
+        let taken = roster.taken() + roster.attempts(&|_| true);
+        usize::from(self.limits.max).saturating_sub(taken)
     }
 
     /// Whether there is room for one who has just connected and not said who he is.

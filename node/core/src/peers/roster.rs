@@ -169,25 +169,19 @@ impl Roster {
         self.iter().filter(|(_, c)| c.counts() && c.phase >= Phase::Welcomed).count()
     }
 
-    /// Our own attempts that may yet become peers.
-    pub(crate) fn attempts(&self) -> usize {
-        let attempt = |c: &Connection| {
-            c.counts() && c.link.is_outbound() && c.phase < Phase::Welcomed
-        };
-        self.iter().filter(|(_, c)| attempt(c)).count()
+    /// Our own attempts that may yet become peers, of those that `count` wants counted.
+    pub(crate) fn attempts(&self, count: &dyn Fn(&Connection) -> bool) -> usize {
+        let attempt =
+            |c: &Connection| c.counts() && c.link.is_outbound() && c.phase < Phase::Welcomed;
+        self.iter().filter(|(_, c)| attempt(c) && count(c)).count()
     }
 
-    /// Peers we dialled that have blocks, and attempts that may lead to one.
-    pub(crate) fn outbound(&self) -> usize {
-        let outbound = |c: &Connection| {
-            c.counts() && c.link.is_outbound() && (c.introduced.is_none() || c.has_blocks())
-        };
-        self.iter().filter(|(_, c)| outbound(c)).count()
-    }
-
-    /// Peers we dialled that have blocks.
+    /// Peers we dialled that have blocks, almost peers included.
     pub(crate) fn ready_outbound(&self) -> usize {
-        self.peers().filter(|(_, c)| c.link.is_outbound() && c.has_blocks()).count()
+        let ready = |c: &Connection| {
+            c.counts() && c.phase >= Phase::Welcomed && c.link.is_outbound() && c.has_blocks()
+        };
+        self.iter().filter(|(_, c)| ready(c)).count()
     }
 
     /// Whether something is under way with whoever listens at `address`.

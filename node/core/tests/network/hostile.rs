@@ -206,7 +206,7 @@ fn floods_of_addresses_are_bounded_and_mostly_ignored() {
 #[test]
 fn headers_that_never_connect_end_the_connection_and_one_such_is_asked_about() {
     let mut scene = Scene::greeted();
-    let stray = |number| {
+    let stray = |number: u8| {
         let prev_blockhash = BlockHash::from_byte_array([7 + number; 32]);
         let mut header = Header { prev_blockhash, ..genesis_block(Network::Regtest).header };
         while header.validate_pow(header.target()).is_err() {

@@ -12,7 +12,8 @@ use netsplit_core::{
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs `test` with every seed that once failed it, then with `count` others.
+/// Runs `test` with every seed that once failed it, then with `count` others; the environment variable
+/// `NETSPLIT_SEEDS` asks for another number of them.
 pub(crate) fn with_seeds(name: &str, count: u64, test: impl Fn(u64)) {
     let path = format!("{}/tests/seeds/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let pinned = std::fs::read_to_string(path).unwrap_or_default();
@@ -20,6 +21,7 @@ pub(crate) fn with_seeds(name: &str, count: u64, test: impl Fn(u64)) {
         .lines()
         .filter_map(|line| line.split('#').next()?.trim().parse::<u64>().ok())
         .collect::<Vec<_>>();
+    let count = std::env::var("NETSPLIT_SEEDS").map_or(count, |count| count.parse().unwrap());
     for seed in pinned.into_iter().chain(0..count) {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(seed)));
         assert!(outcome.is_ok(), "{name}: failed with seed {seed}");

@@ -5,11 +5,13 @@
 //! - [`link`]: what is to be cut, and what was seen to be cut.
 //! - [`protocol`]: what the agent is asked and what it answers, over one byte stream.
 //! - [`nft`]: the firewall table that cuts links; [`enforcer`]: who brings it into force, and a double of it.
+//! - [`links`]: a link table in force: checked, enforced, read back, counted.
 //! - [`agent`]: the process that holds the table, and its client.
 
 pub mod agent;
 mod codec;
 pub mod enforcer;
 pub mod link;
+pub mod links;
 pub mod nft;
 pub mod protocol;

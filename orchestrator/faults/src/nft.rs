@@ -18,4 +18,6 @@ pub mod pairs;
 pub mod probe;
 pub mod ruleset;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod wire;

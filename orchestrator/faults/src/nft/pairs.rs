@@ -51,24 +51,6 @@ impl Pairs {
     pub fn count(&self) -> u64 {
         self.rows.iter().flatten().map(|word| u64::from(word.count_ones())).sum()
     }
-
-    /// Pairs in `self` that are not in `other`, which is over the same addresses.
-    #[must_use]
-    pub fn without(&self, other: &Self) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-        let addresses: Vec<_> = self.places.keys().copied().collect();
-        let mut pairs = Vec::new();
-        for (place, (row, others)) in self.rows.iter().zip(&other.rows).enumerate() {
-            for (index, (word, others)) in row.iter().zip(others).enumerate() {
-                let mut left = word & !others;
-                while left != 0 {
-                    let bit = usize::try_from(left.trailing_zeros()).expect("at most 63");
-                    pairs.push((addresses[place], addresses[index * 64 + bit]));
-                    left &= left - 1;
-                }
-            }
-        }
-        pairs
-    }
 }
 
 /// Pairs the cuts ask for, over every address they name.

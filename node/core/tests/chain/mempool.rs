@@ -210,6 +210,22 @@ fn chains_of_unconfirmed_transactions_end_at_25() {
 }
 
 #[test]
+fn a_transaction_has_at_most_24_unconfirmed_ancestors() {
+    let mut pool = Pool {
+        fixture: Fixture::with_height(130),
+        pool: Mempool::new(),
+    };
+    let parents: Vec<Transaction> = (1..=25).map(|height| pool.tx(height, 1, 1000)).collect();
+    for parent in &parents {
+        pool.accept(parent);
+    }
+    let coins: Vec<_> = parents.iter().flat_map(coins_of).collect();
+    let over = (RejectKind::Policy, "too-long-mempool-chain".to_owned());
+    assert_eq!(pool.refuse(&spend(&coins, 1, 5000)), over);
+    pool.accept(&spend(&coins[1..], 1, 5000));
+}
+
+#[test]
 fn the_cheapest_leave_when_there_is_no_room() {
     let mut pool = Pool::new();
     pool.pool = Mempool::with_capacity(250); // three of 82 bytes
@@ -259,6 +275,19 @@ fn templates_prefer_what_pays_with_its_ancestors() {
         .collect();
     assert_eq!(some, expected[..3]);
     assert!(pool.pool.select(Weight::from_wu(4 * 81), 80_000).is_empty());
+}
+
+#[test]
+fn a_child_does_not_keep_the_rate_of_a_parent_that_is_taken() {
+    let mut pool = Pool::new();
+    let rich_parent = pool.tx(1, 1, 10_000);
+    let cheap_child = spend(&coins_of(&rich_parent), 1, 100);
+    let middle = pool.tx(2, 1, 1000);
+    for tx in [&rich_parent, &cheap_child, &middle] {
+        pool.accept(tx);
+    }
+    let expected = [&rich_parent, &middle, &cheap_child].map(Transaction::compute_txid);
+    assert_eq!(pool.selected(), expected);
 }
 
 #[test]

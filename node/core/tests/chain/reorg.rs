@@ -45,6 +45,21 @@ fn the_first_seen_of_equals_stays_active_over_a_restart() {
 }
 
 #[test]
+fn of_twins_that_waited_for_their_parent_the_first_is_active() {
+    let mut fixture = Fixture::with_height(3);
+    let tip = fixture.chain.tip().hash;
+    let parent = branch(&mut fixture, tip, vec![vec![]]).remove(0);
+    let first = fixture.on(&parent.block_hash(), vec![], 1);
+    let second = fixture.on(&parent.block_hash(), vec![], 2);
+    for block in [&first, &second] {
+        assert_eq!(fixture.accept(block), None);
+    }
+    let change = fixture.accept(&parent).unwrap();
+    assert_eq!(change.to.hash, first.block_hash());
+    fixture.assert_survives_restart();
+}
+
+#[test]
 fn there_and_back_restores_every_coin() {
     let mut fixture = Fixture::with_height(103);
     let fork = fixture.chain.tip().hash;

@@ -312,6 +312,24 @@ fn a_reorganisation_returns_own_payments_and_takes_own_coinbases() {
 }
 
 #[test]
+fn a_payment_from_a_coinbase_that_vanished_is_not_money() {
+    // 101 blocks of our own, then another chain of 102 from the genesis block on.
+    let mut owner = Owner::new(101);
+    let tx = owner.pay(anyone(), BTC);
+    let mut parent = owner.fixture.chain.hash_at(0).unwrap();
+    for nonce in 0..102 {
+        let block = owner.fixture.on(&parent, vec![], 2000 + nonce);
+        parent = block.block_hash();
+        owner.submit(&block);
+    }
+    assert_eq!(owner.fixture.chain.tip().hash, parent);
+    assert!(owner.wallet.transaction(&tx.compute_txid()).is_none());
+    assert_eq!(owner.wallet.balance(), Balance::default());
+    assert!(owner.wallet.unconfirmed().is_empty());
+    owner.assert_survives_restart();
+}
+
+#[test]
 fn a_payment_contradicted_by_the_new_branch_is_forgotten() {
     let mut owner = Owner::new(101);
     let fork = owner.fixture.chain.tip().hash;

@@ -3,11 +3,16 @@
 //! [`Runtime`] makes testnets and cleans up after dead ones; [`Testnet`] is one that runs. A runtime owns time, so that a
 //! scenario can run unchanged under virtual time. Runtimes never call each other.
 //!
+//! - [`docker`]: containers on a Docker engine.
 //! - [`error`]: what can go wrong, by operation, with hints.
 //! - [`fake`]: a runtime in memory, for tests.
+//! - [`journal`]: what a run is about to create, written down before; [`owner`]: whether its maker lives.
 
+pub mod docker;
 pub mod error;
 pub mod fake;
+pub mod journal;
+pub mod owner;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 

@@ -1,0 +1,484 @@
+//! The engine behind bollard.
+//!
+//! Connects as the docker command does (`DOCKER_HOST`, else the local socket) and negotiates the API's version: every
+//! engine from API 1.41 on will do. Each call opens a connection of its own.
+
+use std::{collections::HashMap, env, io, time::Duration};
+
+use async_trait::async_trait;
+use bollard::{
+    Docker,
+    container::LogOutput,
+    errors::Error,
+    exec::{CreateExecOptions, StartExecOptions, StartExecResults},
+    models::{
+        ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, EndpointIpamConfig,
+        EndpointSettings, HostConfig, HostConfigLogConfig, Ipam, IpamConfig, Network,
+        NetworkCreateRequest, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+    },
+    query_parameters::{
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
+        ImportImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+        ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+        StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
+
+use super::{
+    engine::{
+        Attachment, ContainerInfo, ContainerSpec, ContainerState, Engine, EngineError, EngineEvent,
+        EngineVersion, ErrorKind, NetworkInfo, NetworkSpec, Stdin,
+    },
+    stream::{Output, Pipe},
+};
+use crate::RuntimeError;
+
+/// The oldest API everything used here exists in (Engine 20.10).
+const OLDEST_API: (usize, usize) = (1, 41);
+
+/// Where the engine's socket is on its host, unless `DOCKER_HOST` names another.
+pub(crate) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// An answer that has not begun by then will not come: a start can queue for minutes inside a busy engine.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// An engine reached through bollard.
+#[derive(Clone, Debug)]
+pub(crate) struct BollardEngine {
+    docker: Docker,
+}
+
+impl BollardEngine {
+    /// Connects and negotiates.
+    pub(crate) async fn connect() -> Result<Self, RuntimeError> {
+        let host = env::var("DOCKER_HOST").unwrap_or_else(|_| format!("unix://{DEFAULT_SOCKET}"));
+        let operation = format!("failed to connect to the Docker engine at `{host}`");
+        if host.starts_with("tcp://") && env::var_os("DOCKER_TLS_VERIFY").is_some() {
+            return Err(RuntimeError::new(operation)
+                .hint("TLS is not supported: forward the engine's socket over ssh and name that in `DOCKER_HOST`"));
+        }
+        let docker = Docker::connect_with_defaults()
+            .map_err(|error| engine_error(error).during(&operation))?
+            .with_timeout(TIMEOUT);
+        let docker = docker
+            .negotiate_version()
+            .await
+            .map_err(|error| engine_error(error).during(&operation))?;
+        let version = docker.client_version();
+        if (version.major_version, version.minor_version) < OLDEST_API {
+            return Err(RuntimeError::new(format!(
+                "the Docker engine at `{host}` is too old: it speaks API {version}"
+            ))
+            .hint("API 1.41 is needed: install Docker Engine 20.10 or newer"));
+        }
+        Ok(Self { docker })
+    }
+
+    /// Path of the engine's socket on the engine's host.
+    pub(crate) fn socket() -> String {
+        let host = env::var("DOCKER_HOST").unwrap_or_default();
+        match host.strip_prefix("unix://") {
+            Some(path) if !path.is_empty() => path.to_owned(),
+            // An engine behind TCP has its own socket where every engine has it.
+            _ => DEFAULT_SOCKET.to_owned(),
+        }
+    }
+
+    /// Waits until a container that is being removed is gone.
+    async fn gone(&self, container: &str) -> Result<(), EngineError> {
+        let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+        let mut waiting = Box::pin(self.docker.wait_container(container, Some(options)));
+        match waiting.next().await {
+            None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => Err(engine_error(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for BollardEngine {
+    async fn version(&self) -> Result<EngineVersion, EngineError> {
+        let version = self.docker.version().await.map_err(engine_error)?;
+        Ok(EngineVersion {
+            engine: version.version.unwrap_or_default(),
+            api: self.docker.client_version().to_string(),
+            arch: version.arch.unwrap_or_default(),
+        })
+    }
+
+    async fn has_image(&self, reference: &str) -> Result<bool, EngineError> {
+        match self.docker.inspect_image(reference).await.map_err(engine_error) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn import_image(&self, archive: Bytes) -> Result<(), EngineError> {
+        let options = ImportImageOptionsBuilder::default().quiet(true).build();
+        let progress = self.docker.import_image(options, bollard::body_full(archive), None);
+        progress.try_for_each(|_| async { Ok(()) }).await.map_err(engine_error)
+    }
+
+    async fn networks(&self, label: Option<&str>) -> Result<Vec<NetworkInfo>, EngineError> {
+        let mut options = ListNetworksOptionsBuilder::default();
+        if let Some(label) = label {
+            options = options.filters(&filters([("label", vec![label])]));
+        }
+        let networks = self.docker.list_networks(Some(options.build())).await;
+        Ok(networks.map_err(engine_error)?.into_iter().filter_map(network_info).collect())
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        self.docker.create_network(network_request(spec)).await.map_err(engine_error)?;
+        Ok(())
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
+        self.docker.remove_network(network).await.map_err(engine_error)
+    }
+
+    async fn containers(&self, label: &str) -> Result<Vec<ContainerInfo>, EngineError> {
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters([("label", vec![label])]))
+            .build();
+        let containers = self.docker.list_containers(Some(options)).await;
+        Ok(containers.map_err(engine_error)?.into_iter().filter_map(container_info).collect())
+    }
+
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let body = container_body(spec);
+        self.docker.create_container(Some(options), body).await.map_err(engine_error)?;
+        Ok(())
+    }
+
+    async fn start_container(&self, container: &str) -> Result<(), EngineError> {
+        self.docker.start_container(container, None).await.map_err(engine_error)
+    }
+
+    async fn kill_container(&self, container: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        self.docker.kill_container(container, Some(options)).await.map_err(engine_error)
+    }
+
+    async fn stop_container(&self, container: &str, seconds: i32) -> Result<(), EngineError> {
+        let options = StopContainerOptionsBuilder::default().t(seconds).build();
+        self.docker.stop_container(container, Some(options)).await.map_err(engine_error)
+    }
+
+    async fn pause_container(&self, container: &str) -> Result<(), EngineError> {
+        self.docker.pause_container(container).await.map_err(engine_error)
+    }
+
+    async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
+        self.docker.unpause_container(container).await.map_err(engine_error)
+    }
+
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self.docker.remove_container(container, Some(options)).await.map_err(engine_error) {
+            // Somebody else is at it already.
+            Err(error) if error.kind == ErrorKind::Conflict => self.gone(container).await,
+            other => other,
+        }
+    }
+
+    async fn attach(&self, container: &str) -> Result<Pipe, EngineError> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stream(true)
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let attached =
+            self.docker.attach_container(container, Some(options)).await.map_err(engine_error)?;
+        Ok(Pipe::new(outputs(attached.output), attached.input))
+    }
+
+    async fn exec(&self, container: &str, command: &[&str]) -> Result<Pipe, EngineError> {
+        let config = CreateExecOptions {
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.docker.create_exec(container, config).await.map_err(engine_error)?;
+        // Output comes in pieces of at most this many bytes.
+        let options =
+            StartExecOptions { output_capacity: Some(64 * 1024), ..StartExecOptions::default() };
+        match self.docker.start_exec(&exec.id, Some(options)).await.map_err(engine_error)? {
+            StartExecResults::Attached { output, input } => Ok(Pipe::new(outputs(output), input)),
+            StartExecResults::Detached => {
+                Err(EngineError::new(ErrorKind::Other, "the engine did not connect the process"))
+            }
+        }
+    }
+
+    async fn logs(&self, container: &str, lines: usize) -> Result<Vec<String>, EngineError> {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let pieces: Vec<LogOutput> =
+            self.docker.logs(container, Some(options)).try_collect().await.map_err(engine_error)?;
+        let bytes: Vec<u8> = pieces.into_iter().flat_map(LogOutput::into_bytes).collect();
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
+    fn follow_logs(&self, container: &str) -> BoxStream<'static, Result<String, EngineError>> {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .follow(true)
+            .tail("0")
+            .build();
+        lines(self.docker.logs(container, Some(options)).map_ok(LogOutput::into_bytes).boxed())
+    }
+
+    fn events(
+        &self,
+        label: &str,
+        since: Option<u64>,
+    ) -> BoxStream<'static, Result<EngineEvent, EngineError>> {
+        let filters = filters([
+            ("label", vec![label]),
+            ("type", vec!["container"]),
+            ("event", vec!["start", "die"]),
+        ]);
+        let mut options = EventsOptionsBuilder::default().filters(&filters);
+        if let Some(since) = since {
+            options = options.since(&since.to_string());
+        }
+        let events = self.docker.events(Some(options.build()));
+        let event = |event: bollard::models::EventMessage| EngineEvent {
+            action: event.action.unwrap_or_default(),
+            attributes: event
+                .actor
+                .and_then(|actor| actor.attributes)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+            time_ns: event.time_nano.unwrap_or_default(),
+        };
+        events.map_ok(event).map_err(engine_error).boxed()
+    }
+}
+
+fn filters<const N: usize>(
+    filters: [(&str, Vec<&str>); N],
+) -> HashMap<String, Vec<String>> {
+    filters
+        .into_iter()
+        .map(|(key, values)| (key.to_owned(), values.into_iter().map(str::to_owned).collect()))
+        .collect()
+}
+
+fn outputs(
+    output: impl Stream<Item = Result<LogOutput, Error>> + Send + 'static,
+) -> impl Stream<Item = io::Result<Output>> + Send + 'static {
+    output.map_err(io::Error::other).map_ok(|piece| match piece {
+        LogOutput::StdErr { message } => Output::Stderr(message),
+        LogOutput::StdOut { message }
+        | LogOutput::StdIn { message }
+        | LogOutput::Console { message } => Output::Stdout(message),
+    })
+}
+
+/// Splits pieces of bytes into lines; what follows the last line break is a line too.
+fn lines(
+    pieces: BoxStream<'static, Result<Bytes, Error>>,
+) -> BoxStream<'static, Result<String, EngineError>> {
+    let text = |line: Vec<u8>| String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+    let state = (Some(pieces), Vec::new());
+    let split = stream::unfold(state, move |(pieces, mut rest)| async move {
+        let mut pieces = pieces?;
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                rest.extend_from_slice(&piece);
+                let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                let whole: Vec<u8> = rest.drain(..end).collect();
+                let lines: Vec<_> = whole
+                    .split_inclusive(|byte| *byte == b'\n')
+                    .map(|line| Ok(text(line[..line.len() - 1].to_vec())))
+                    .collect();
+                Some((lines, (Some(pieces), rest)))
+            }
+            Some(Err(error)) => Some((vec![Err(engine_error(error))], (None, Vec::new()))),
+            None if rest.is_empty() => None,
+            None => Some((vec![Ok(text(rest))], (None, Vec::new()))),
+        }
+    });
+    split.flat_map(stream::iter).boxed()
+}
+
+fn network_info(network: Network) -> Option<NetworkInfo> {
+    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    Some(NetworkInfo {
+        id: network.id?,
+        name: network.name?,
+        labels: network.labels.unwrap_or_default().into_iter().collect(),
+        subnets: configs
+            .into_iter()
+            .filter_map(|config| config.subnet?.parse().ok())
+            .collect(),
+    })
+}
+
+fn container_info(container: ContainerSummary) -> Option<ContainerInfo> {
+    use ContainerSummaryStateEnum as State;
+    let name = container.names?.into_iter().next()?;
+    Some(ContainerInfo {
+        id: container.id?,
+        name: name.trim_start_matches('/').to_owned(),
+        labels: container.labels.unwrap_or_default().into_iter().collect(),
+        state: match container.state? {
+            State::EMPTY | State::CREATED => ContainerState::Created,
+            State::RUNNING | State::RESTARTING => ContainerState::Running,
+            State::PAUSED => ContainerState::Paused,
+            State::EXITED | State::REMOVING | State::DEAD | State::STOPPING => {
+                ContainerState::Exited
+            }
+        },
+    })
+}
+
+fn network_request(spec: &NetworkSpec) -> NetworkCreateRequest {
+    let options = [("com.docker.network.bridge.name".to_owned(), spec.device.clone())];
+    NetworkCreateRequest {
+        name: spec.name.clone(),
+        driver: Some("bridge".into()),
+        internal: Some(true),
+        enable_ipv6: Some(false),
+        ipam: Some(Ipam {
+            config: Some(vec![IpamConfig {
+                subnet: Some(spec.subnet.to_string()),
+                gateway: Some(spec.subnet.host(1).to_string()),
+                ..IpamConfig::default()
+            }]),
+            ..Ipam::default()
+        }),
+        options: Some(options.into()),
+        labels: Some(spec.labels.clone().into_iter().collect()),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+fn container_body(spec: &ContainerSpec) -> ContainerCreateBody {
+    let streams = spec.stdin != Stdin::Closed;
+    let mut command = spec.command.iter().cloned();
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint: Some(command.by_ref().take(1).collect()),
+        cmd: Some(command.collect()),
+        env: Some(spec.env.clone()),
+        labels: Some(spec.labels.clone().into_iter().collect()),
+        attach_stdin: Some(streams),
+        attach_stdout: Some(streams),
+        attach_stderr: Some(streams),
+        open_stdin: Some(streams),
+        stdin_once: Some(spec.stdin == Stdin::Once),
+        stop_timeout: Some(1),
+        host_config: Some(host_config(spec)),
+        networking_config: networking(spec),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn networking(spec: &ContainerSpec) -> Option<NetworkingConfig> {
+    let Attachment::Network { name, address } = &spec.network else { return None };
+    let ipam = EndpointIpamConfig {
+        ipv4_address: Some(address.to_string()),
+        ..EndpointIpamConfig::default()
+    };
+    let endpoint =
+        EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() };
+    Some(NetworkingConfig { endpoints_config: Some([(name.clone(), endpoint)].into()) })
+}
+
+fn host_config(spec: &ContainerSpec) -> HostConfig {
+    // A stream's owner reads the output; everything else keeps a bounded log for people.
+    let log = if spec.stdin == Stdin::Closed {
+        let caps = [("max-size", "4m"), ("max-file", "2"), ("compress", "false")];
+        let caps = caps.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        HostConfigLogConfig { typ: Some("local".into()), config: Some(caps.into()) }
+    } else {
+        HostConfigLogConfig { typ: Some("none".into()), config: None }
+    };
+    let mut security = vec!["no-new-privileges".to_owned()];
+    if spec.socket.is_some() {
+        // SELinux keeps labelled containers from the engine's socket.
+        security.push("label=disable".to_owned());
+    }
+    // An engine that maps users must not map those that need the host's network or the engine's socket.
+    let privileged = spec.socket.is_some() || spec.network == Attachment::Host;
+    HostConfig {
+        network_mode: Some(match &spec.network {
+            Attachment::None => "none".to_owned(),
+            Attachment::Host => "host".to_owned(),
+            Attachment::Network { name, .. } => name.clone(),
+        }),
+        log_config: Some(log),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        init: Some(false),
+        auto_remove: Some(spec.auto_remove),
+        cap_drop: Some(vec!["ALL".into()]),
+        cap_add: Some(spec.capabilities.iter().map(|&name| name.to_owned()).collect()),
+        security_opt: Some(security),
+        userns_mode: privileged.then(|| "host".to_owned()),
+        pids_limit: Some(spec.pids),
+        memory: spec.memory,
+        binds: spec.socket.as_ref().map(|path| vec![format!("{path}:{DEFAULT_SOCKET}")]),
+        ..HostConfig::default()
+    }
+}
+
+/// Sorts an error by what has to be done about it.
+fn engine_error(error: Error) -> EngineError {
+    if let Error::DockerResponseServerError { status_code, message } = &error {
+        return EngineError::new(server_error(*status_code, message), message.trim());
+    }
+    if let Error::SocketNotFoundError(path) = &error {
+        return EngineError::new(ErrorKind::NoEngine, format!("there is no socket `{path}`"));
+    }
+    let kind = match io_kind(&error) {
+        Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => ErrorKind::NoEngine,
+        Some(io::ErrorKind::PermissionDenied) => ErrorKind::NoPermission,
+        _ => ErrorKind::Other,
+    };
+    let message = match kind {
+        ErrorKind::NoEngine => "no engine listens there",
+        ErrorKind::NoPermission => "this user may not open the engine's socket",
+        _ => "the call to the engine failed",
+    };
+    EngineError { source: Some(Box::new(error)), ..EngineError::new(kind, message) }
+}
+
+fn server_error(status: u16, message: &str) -> ErrorKind {
+    match status {
+        _ if message.contains("overlap") => ErrorKind::Overlap,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// The kind of the first I/O error among the causes.
+fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,375 @@
+//! Starting a run with as few engine calls as possible: image, reaper, network beside agent, then all nodes created and
+//! all nodes started, eight in flight, without asking in between how they are.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use netsplit_api::config::{PROBE_PORT, RPC_PORT};
+use netsplit_faults::{
+    agent::client::AgentClient,
+    protocol::{Configure, Message, Secret},
+};
+use netsplit_plan::{
+    node_config::RunContext,
+    plan::{NodeName, PlannedNode},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    document::{Document, Lease},
+    engine::{ContainerSpec, Engine, EngineError},
+    events::Feed,
+    flight,
+    image::{Image, Programs},
+    labels::Identity,
+    network::{self, Subnet},
+    node::{self, NodeTemplate},
+    reaper::{self, ReaperHandle},
+    stream::LastWords,
+    teardown::{self, By},
+    testnet::{DockerTestnet, Held},
+};
+use crate::{
+    Launch, Progress, ProgressSink, RunInfo, RuntimeError, Timestamp,
+    journal::{Entry, Journal, Thing},
+    owner::Owner,
+};
+
+/// Name of the control API's user.
+const RPC_USER: &str = "netsplit";
+
+/// What a launch needs besides what it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// Programs to pack.
+    pub(super) programs: Programs,
+    /// The engine's socket on the engine's host.
+    pub(super) socket: String,
+    /// Bytes of memory a node may have.
+    pub(super) node_memory: Option<i64>,
+}
+
+/// Launches, or removes everything made so far and says why.
+pub(super) async fn launch(
+    engine: Arc<dyn Engine>,
+    settings: Settings,
+    launch: Launch,
+    progress: ProgressSink,
+) -> Result<DockerTestnet, RuntimeError> {
+    let run = launch.run.clone();
+    let attempt = Attempt::begin(engine.clone(), settings, launch, progress.clone()).await?;
+    let journal = attempt.journal.clone();
+    match attempt.run().await {
+        Ok(testnet) => Ok(testnet),
+        Err(mut error) => {
+            match teardown::remove_run(&*engine, &run, By::Client, &progress).await {
+                Ok(teardown) => error.left = teardown.left,
+                Err(failed) => error.left = vec![format!("everything of run `{run}`: {failed}")],
+            }
+            journal.note(Entry::Ended { left: error.left.clone() });
+            Err(error)
+        }
+    }
+}
+
+struct Attempt {
+    engine: Arc<dyn Engine>,
+    settings: Settings,
+    launch: Launch,
+    progress: ProgressSink,
+    identity: Identity,
+    journal: Arc<Journal>,
+    own: Image,
+    node: Image,
+    node_is_small: bool,
+    password: String,
+    /// One side of the launch failed: the other begins nothing new.
+    failed: AtomicBool,
+}
+
+/// The agent's line and what comes out of it.
+type Agent = (AgentClient, mpsc::Receiver<Message>, LastWords);
+
+impl Attempt {
+    /// Everything that creates nothing in the engine.
+    async fn begin(
+        engine: Arc<dyn Engine>,
+        settings: Settings,
+        launch: Launch,
+        progress: ProgressSink,
+    ) -> Result<Self, RuntimeError> {
+        let programs = settings.programs.clone();
+        let (own, node) = read_images(programs).await?;
+        let owner = Owner::current().map_err(|error| {
+            RuntimeError::with_source("failed to find out who this process is", error)
+        })?;
+        let journal = Journal::begin(&launch.directory, &launch.run, &owner);
+        let journal = journal.map_err(|error| journal_failed(&launch.directory, error))?;
+        let identity = Identity {
+            run: launch.run.clone(),
+            name: launch.name.clone(),
+            owner,
+            ownership: launch.ownership,
+            started: seconds(now()),
+        };
+        Ok(Self {
+            node_is_small: node.is_some(),
+            node: node.unwrap_or_else(|| own.clone()),
+            own,
+            password: random_password()?,
+            journal: Arc::new(journal),
+            engine,
+            settings,
+            launch,
+            progress,
+            identity,
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    async fn run(&self) -> Result<DockerTestnet, RuntimeError> {
+        let started = now();
+        let (reaper, node_image, subnet) = tokio::join!(
+            self.start_reaper(),
+            self.ensure_image(&self.node),
+            network::free_subnet(&*self.engine, &self.launch.plan, &[]),
+        );
+        let (reaper, subnet) = (reaper?, subnet?);
+        node_image?;
+        let first = self.first_nodes();
+        self.write_down(&first)?;
+        // Listening before the first node starts: no death goes by unseen.
+        let feed = Feed::open();
+        feed.watch(self.engine.clone(), self.launch.run.clone(), Some(self.identity.started));
+        // Neither side may be left while calls of its own are in flight: what they create would escape the removal.
+        let (made, network) = oneshot::channel();
+        let nodes = self.network_and_nodes(subnet, &first, made);
+        let (nodes, agent) = tokio::join!(nodes, self.agent_configured(network));
+        let (subnet, template) = nodes?;
+        let (client, pushes, last_words) = agent?;
+        let info = RunInfo {
+            run: self.launch.run.clone(),
+            name: self.launch.name.clone(),
+            runtime: super::NAME.to_owned(),
+            plan: self.launch.plan.clone(),
+            addresses: template.context.addresses.clone(),
+            started,
+        };
+        let document = Document::new(info, &template, subnet.parts(), Lease::Starting);
+        let running = first.iter().map(|node| node.name.clone()).collect();
+        feed.hear(pushes, last_words);
+        let lease = Held { reaper, journal: self.journal.clone() };
+        let testnet =
+            DockerTestnet::new(self.engine.clone(), client, feed, document, template, running);
+        testnet.launched(lease).await
+    }
+
+    fn phase(&self, name: &'static str, total: usize) {
+        // Progress is a courtesy: nobody has to listen.
+        let _ = self.progress.send(Progress::Phase { name, total });
+    }
+
+    async fn ensure_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        if image.reference == self.own.reference {
+            // Imported for the reaper, before any node needs it.
+            return Ok(());
+        }
+        image.ensure(&*self.engine).await.map(|_| ())
+    }
+
+    async fn start_reaper(&self) -> Result<ReaperHandle, RuntimeError> {
+        self.phase("image", 1);
+        self.own.ensure(&*self.engine).await?;
+        self.phase("reaper", 1);
+        let spec = node::reaper_spec(&self.identity, &self.own, &self.settings.socket);
+        self.intend([Thing::Container(spec.name.clone())])?;
+        reaper::start(&self.engine, &spec).await
+    }
+
+    /// Nodes that do not join later.
+    fn first_nodes(&self) -> Vec<PlannedNode> {
+        self.launch.plan.nodes.iter().filter(|node| !node.joins).cloned().collect()
+    }
+
+    fn intend(&self, things: impl IntoIterator<Item = Thing>) -> Result<(), RuntimeError> {
+        let intended = self.journal.intend(things);
+        intended.map_err(|error| journal_failed(&self.launch.directory, error))
+    }
+
+    /// One sync for everything that follows.
+    fn write_down(&self, nodes: &[PlannedNode]) -> Result<(), RuntimeError> {
+        let run = &self.identity.run;
+        let nodes = nodes.iter().map(|planned| Thing::Container(node::name(run, &planned.name)));
+        let first = [Thing::Network(network::name(run)), Thing::Container(node::agent_name(run))];
+        self.intend(first.into_iter().chain(nodes))
+    }
+
+    async fn network_and_nodes(
+        &self,
+        subnet: Subnet,
+        nodes: &[PlannedNode],
+        made: oneshot::Sender<Subnet>,
+    ) -> Result<(Subnet, NodeTemplate), RuntimeError> {
+        self.phase("network", 1);
+        let plan = &self.launch.plan;
+        let subnet = network::create(&*self.engine, &self.identity, plan, subnet).await?;
+        // The agent's side has ended if nobody listens; its error is the one that counts.
+        let _ = made.send(subnet);
+        let template = self.template(subnet);
+        let specs: Vec<_> =
+            nodes.iter().map(|node| template.spec(plan, node)).collect::<Result<_, _>>()?;
+        let engine = &*self.engine;
+        self.all("create", &specs, |spec| engine.create_container(spec)).await?;
+        self.all("start", &specs, |spec| engine.start_container(&spec.name)).await?;
+        Ok((subnet, template))
+    }
+
+    /// One phase over all nodes; the first failure stops it.
+    async fn all<'a>(
+        &self,
+        phase: &'static str,
+        specs: &'a [ContainerSpec],
+        call: impl Fn(&'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>>,
+    ) -> Result<(), RuntimeError> {
+        self.phase(phase, specs.len());
+        let mut first = Ok(());
+        let work = |spec: &'a ContainerSpec| -> BoxFuture<'a, _> {
+            Box::pin(call(spec).map(move |result| (spec, result)))
+        };
+        flight::for_all(specs, &self.failed, work, |(spec, result)| match result {
+            Ok(()) => self.step(phase, spec),
+            Err(error) if first.is_ok() => {
+                self.fail();
+                let operation = format!("failed to {phase} container `{}`", spec.name);
+                first = Err(error.during(operation));
+            }
+            Err(_) => {}
+        })
+        .await;
+        first
+    }
+
+    fn step(&self, name: &'static str, spec: &ContainerSpec) {
+        let item = spec.labels.get(super::labels::NODE).unwrap_or(&spec.name).clone();
+        let _ = self.progress.send(Progress::Step { name, item });
+    }
+
+    fn template(&self, subnet: Subnet) -> NodeTemplate {
+        NodeTemplate {
+            identity: self.identity.clone(),
+            image: self.node.reference.clone(),
+            command: node::node_command(&self.node, self.node_is_small),
+            context: RunContext {
+                addresses: node::addresses(&self.launch.plan, subnet),
+                started_unix: u32::try_from(self.identity.started).unwrap_or(u32::MAX),
+                rpc_user: RPC_USER.to_owned(),
+                rpc_password: self.password.clone(),
+            },
+            memory: self.settings.node_memory,
+        }
+    }
+
+    /// The agent, once it has shown that it can cut this network. It learns of the nodes when they run: asking for them
+    /// earlier would only teach the kernel that they are unreachable.
+    async fn agent_configured(
+        &self,
+        network: oneshot::Receiver<Subnet>,
+    ) -> Result<Agent, RuntimeError> {
+        self.phase("agent", 1);
+        let agent = self.start_agent().await.inspect_err(|_| self.fail())?;
+        let Ok(subnet) = network.await else {
+            return Err(RuntimeError::new("the agent has no network to serve"));
+        };
+        let context = self.template(subnet).context;
+        let configure = configure(&self.identity, subnet.parts(), &context, &[]);
+        agent.0.configure(configure).await.map_err(|error| {
+            self.fail();
+            let operation = "failed to prepare the agent for cutting links";
+            let error = RuntimeError::with_source(operation, error);
+            agent.2.lines().into_iter().fold(error, RuntimeError::hint)
+        })?;
+        Ok(agent)
+    }
+
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    async fn start_agent(&self) -> Result<Agent, RuntimeError> {
+        let spec = node::agent_spec(&self.identity, &self.own);
+        let operation = |what: &str| format!("failed to {what} the agent `{}`", spec.name);
+        let create = self.engine.create_container(&spec).await;
+        create.map_err(|error| error.during(operation("create")))?;
+        let pipe = self.engine.attach(&spec.name).await;
+        let pipe = pipe.map_err(|error| error.during(operation("attach to")))?;
+        let start = self.engine.start_container(&spec.name).await;
+        start.map_err(|error| error.during(operation("start")))?;
+        let (client, pushes) = AgentClient::new(pipe.reader, pipe.writer);
+        Ok((client, pushes, pipe.last_words))
+    }
+}
+
+/// What the agent is told about the run.
+pub(super) fn configure(
+    identity: &Identity,
+    subnet: (std::net::IpAddr, u8),
+    context: &RunContext,
+    nodes: &[NodeName],
+) -> Configure {
+    let node = |name: &NodeName| netsplit_faults::protocol::AgentNode {
+        name: name.0.clone(),
+        address: context.addresses[name],
+    };
+    Configure {
+        run: identity.run.0.clone(),
+        device: network::device(&identity.run),
+        subnet,
+        rpc_user: context.rpc_user.clone(),
+        rpc_password: Secret(context.rpc_password.clone()),
+        rpc_port: RPC_PORT,
+        probe_port: PROBE_PORT,
+        nodes: nodes.iter().map(node).collect(),
+    }
+}
+
+async fn read_images(programs: Programs) -> Result<(Image, Option<Image>), RuntimeError> {
+    let read = move || {
+        let own = Image::read("netsplit", &programs.own)?;
+        let node = programs.node.as_deref().map(|path| Image::read("netsplit-node", path));
+        Ok((own, node.transpose()?))
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(images) => images,
+        Err(error) => Err(RuntimeError::with_source("failed to read the programs", error)),
+    }
+}
+
+fn journal_failed(directory: &Path, error: std::io::Error) -> RuntimeError {
+    let operation = format!("failed to write the journal in `{}`", directory.display());
+    RuntimeError::with_source(operation, error)
+}
+
+/// 128 random bits in hex.
+fn random_password() -> Result<String, RuntimeError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| RuntimeError::with_source("failed to get random bytes", error))?;
+    Ok(hex::encode(bytes))
+}
+
+/// The wall clock.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+const fn seconds(at: Timestamp) -> u64 {
+    at.0 / 1_000_000_000
+}

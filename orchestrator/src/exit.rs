@@ -21,13 +21,26 @@ pub const INTERRUPTED: u8 = 130;
 ///
 /// [`USAGE`] never meets the codes after it within one run, because nothing was started; over several files it would
 /// be found before the first of them is started.
-const PRECEDENCE: [u8; 8] =
-    [INTERRUPTED, INFRASTRUCTURE, USAGE, TIMED_OUT, INCONCLUSIVE, FAILED, LEFT_BEHIND, PASSED];
+const PRECEDENCE: [u8; 8] = [
+    INTERRUPTED,
+    INFRASTRUCTURE,
+    USAGE,
+    TIMED_OUT,
+    INCONCLUSIVE,
+    FAILED,
+    LEFT_BEHIND,
+    PASSED,
+];
 
 /// The code that wins: 130 > 3 > 2 > 124 > 4 > 1 > 5 > 0. A code that is none of ours counts as [`INFRASTRUCTURE`].
 #[must_use]
 pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
-    let rank = |code: &u8| PRECEDENCE.iter().position(|known| known == code).unwrap_or(1);
+    let rank = |code: &u8| {
+        PRECEDENCE
+            .iter()
+            .position(|known| known == code)
+            .unwrap_or(1)
+    };
     codes.into_iter().min_by_key(rank).unwrap_or(PASSED)
 }
 

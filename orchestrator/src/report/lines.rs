@@ -1,0 +1,235 @@
+//! The terminal's vocabulary: which line, if any, an event is.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use netsplit_runtime::{Teardown, Timestamp};
+
+use super::evidence;
+use crate::{
+    event::{RunEvent, RunEventKind, StepResult, StepStatus, Verdict},
+    ui::style::Tone,
+};
+
+/// What a step waits for is told again after this long, where lines cannot be redrawn.
+const STILL_WAITING: Duration = Duration::from_secs(10);
+
+/// One line: a right-aligned status word, a duration, text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// At most 12 letters.
+    pub word: &'static str,
+    /// How it is meant.
+    pub tone: Tone,
+    /// How long it took, where that is of interest.
+    pub took: Option<Duration>,
+    /// The rest.
+    pub text: String,
+}
+
+impl Line {
+    fn new(word: &'static str, tone: Tone, text: impl Into<String>) -> Self {
+        Self {
+            word,
+            tone,
+            took: None,
+            text: text.into(),
+        }
+    }
+
+    fn took(mut self, ms: u64) -> Self {
+        self.took = Some(Duration::from_millis(ms));
+        self
+    }
+
+    /// The line after its status word.
+    #[must_use]
+    pub fn body(&self) -> String {
+        match self.took {
+            Some(took) => format!("[{:>8.3}s] {}", took.as_secs_f64(), self.text),
+            None => self.text.clone(),
+        }
+    }
+}
+
+/// Turns events into lines; remembers what lines need to know of earlier events.
+#[derive(Debug, Default)]
+pub struct Lines {
+    nodes: usize,
+    steps: usize,
+    phases: BTreeMap<String, Timestamp>,
+    waiting: Option<(Timestamp, String)>,
+}
+
+impl Lines {
+    /// The lines of one event, to be read from top to bottom.
+    pub fn of(&mut self, event: &RunEvent) -> Vec<Line> {
+        match &event.kind {
+            RunEventKind::RunStarted {
+                run,
+                topology,
+                seed,
+                runtime,
+                nodes,
+                steps,
+                ..
+            } => {
+                (self.nodes, self.steps) = (*nodes, *steps);
+                let nodes = count(*nodes, "node");
+                let steps = if *steps == 0 {
+                    String::new()
+                } else {
+                    format!(", {}", count(*steps, "step"))
+                };
+                let text = format!("{topology} on {runtime}: {nodes}{steps}, seed {seed} ({run})");
+                vec![Line::new("Running", Tone::Busy, text)]
+            }
+            RunEventKind::PhaseStarted { name, .. } => {
+                self.phases.insert(name.clone(), event.at);
+                self.waiting = Some((event.at, String::new()));
+                Vec::new()
+            }
+            RunEventKind::PhaseAdvanced { name, item } if name == "image" => {
+                let took = self
+                    .phases
+                    .get(name)
+                    .map_or(Duration::ZERO, |since| event.at - *since);
+                vec![Line {
+                    took: Some(took),
+                    ..Line::new("Image", Tone::Good, item)
+                }]
+            }
+            RunEventKind::PhaseAdvanced { .. } | RunEventKind::Node { .. } => Vec::new(),
+            RunEventKind::PhaseWaiting { name, status } => {
+                self.still_waiting(event.at, &format!("{name}: {status}"))
+            }
+            RunEventKind::NodesStarted { elapsed_ms } => {
+                vec![Line::new("Started", Tone::Good, count(self.nodes, "node")).took(*elapsed_ms)]
+            }
+            RunEventKind::Ready { elapsed_ms } => {
+                let text = "every node has its peers, all hold one chain";
+                vec![Line::new("Ready", Tone::Good, text).took(*elapsed_ms)]
+            }
+            RunEventKind::StepStarted { index, text } => {
+                self.waiting = Some((event.at, String::new()));
+                vec![Line::new(
+                    "Step",
+                    Tone::Busy,
+                    format!("{} {text}", self.place(*index)),
+                )]
+            }
+            RunEventKind::StepWaiting { status, .. } => self.still_waiting(event.at, status),
+            RunEventKind::StepFinished(step) => self.step_finished(step),
+            RunEventKind::FaultChanged {
+                id,
+                in_force,
+                evidence,
+            } => vec![fault(id, *in_force, evidence)],
+            RunEventKind::Warned { message } => vec![Line::new("Warning", Tone::Notice, message)],
+            RunEventKind::TornDown(teardown) => self.torn_down(event.at, teardown),
+            // The summary says it.
+            RunEventKind::RunFinished(_) => Vec::new(),
+        }
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("{}/{}", index + 1, self.steps.max(index + 1))
+    }
+
+    fn still_waiting(&mut self, at: Timestamp, status: &str) -> Vec<Line> {
+        let (since, said) = self.waiting.get_or_insert_with(|| (at, String::new()));
+        if at - *since < STILL_WAITING || said == status {
+            return Vec::new();
+        }
+        (*since, *said) = (at, status.to_owned());
+        vec![Line::new("Waiting", Tone::Faint, status)]
+    }
+
+    fn step_finished(&mut self, step: &StepResult) -> Vec<Line> {
+        self.waiting = None;
+        let (word, tone) = step_word(step.status);
+        let mut lines = vec![
+            Line::new(
+                word,
+                tone,
+                format!("{} {}", self.place(step.index), step.text),
+            )
+            .took(step.elapsed_ms),
+        ];
+        if !step.message.is_empty() {
+            let tone = if step.status == StepStatus::Passed {
+                Tone::Faint
+            } else {
+                Tone::Notice
+            };
+            lines.push(Line::new("", tone, format!("{:11} {}", "", step.message)));
+        }
+        if step.status == StepStatus::Skipped {
+            Vec::new()
+        } else {
+            lines
+        }
+    }
+
+    fn torn_down(&self, at: Timestamp, teardown: &Teardown) -> Vec<Line> {
+        let text = count(teardown.removed, "thing");
+        let took = self.phases.get("remove").map(|since| at - *since);
+        let removed = Line {
+            took,
+            ..Line::new("Removed", Tone::Good, text)
+        };
+        let left = teardown
+            .left
+            .iter()
+            .map(|left| Line::new("Left", Tone::Bad, left));
+        std::iter::once(removed).chain(left).collect()
+    }
+}
+
+fn fault(id: &str, in_force: bool, evidence: &serde_json::Value) -> Line {
+    let seen = evidence::line(evidence);
+    let text = if seen.is_empty() {
+        format!("`{id}`")
+    } else {
+        format!("`{id}`: {seen}")
+    };
+    let doubts = evidence["problems"]
+        .as_array()
+        .is_some_and(|problems| !problems.is_empty());
+    let tone = if in_force || doubts {
+        Tone::Notice
+    } else {
+        Tone::Good
+    };
+    Line::new(if in_force { "Cut" } else { "Healed" }, tone, text)
+}
+
+/// The word for how a step ended, and how it is meant.
+#[must_use]
+pub const fn step_word(status: StepStatus) -> (&'static str, Tone) {
+    match status {
+        StepStatus::Passed => ("PASS", Tone::Good),
+        StepStatus::Failed => ("FAIL", Tone::Bad),
+        StepStatus::Inconclusive => ("INCONCLUSIVE", Tone::Notice),
+        StepStatus::Error => ("ERROR", Tone::Bad),
+        StepStatus::Skipped => ("SKIP", Tone::Faint),
+    }
+}
+
+/// The word for a verdict, and how it is meant.
+#[must_use]
+pub const fn verdict_word(verdict: Verdict) -> (&'static str, Tone) {
+    match verdict {
+        Verdict::Passed => ("PASSED", Tone::Good),
+        Verdict::Failed => ("FAILED", Tone::Bad),
+        Verdict::Inconclusive => ("INCONCLUSIVE", Tone::Notice),
+        Verdict::Error => ("ERROR", Tone::Bad),
+        Verdict::TimedOut => ("TIMED OUT", Tone::Bad),
+        Verdict::Interrupted => ("INTERRUPTED", Tone::Notice),
+    }
+}
+
+/// `1 node`, `2 nodes`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,61 @@
+//! `netsplit churn`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Context, options::Target, steps};
+use crate::error::CommandError;
+
+/// Let nodes leave and come back for a while
+///
+/// Again and again a seeded part of the nodes is killed and started again. Returns when the time is over and everyone
+/// is back.
+///
+/// Example: netsplit churn role:full --fraction 1/3 --every 5s --down 3s --for 1m
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// Nodes, groups, `role:x`, `zone:x` or `all`
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// What part of the nodes leaves each time, e.g. `0.33`
+    #[arg(long, value_name = "FRACTION", conflicts_with = "rate")]
+    fraction: Option<f64>,
+    /// How many nodes leave, e.g. `2/s`
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// Time between departures, e.g. `5s`
+    #[arg(long, value_name = "DURATION")]
+    every: Option<String>,
+    /// How long a node stays away, e.g. `3s`
+    #[arg(long, value_name = "DURATION")]
+    down: Option<String>,
+    /// How long it goes on, e.g. `1m`
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: String,
+    /// What to call it
+    #[arg(long, value_name = "ID", default_value = "churn")]
+    id: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    steps::one(context, args.target.name.as_deref(), step(&args)).await
+}
+
+fn step(args: &Args) -> Value {
+    let given = [
+        ("id", Some(json!(args.id))),
+        ("nodes", Some(json!(args.nodes))),
+        ("fraction", args.fraction.map(|fraction| json!(fraction))),
+        ("rate", args.rate.as_ref().map(|rate| json!(rate))),
+        ("every", args.every.as_ref().map(|every| json!(every))),
+        ("down", args.down.as_ref().map(|down| json!(down))),
+        ("for", Some(json!(args.duration))),
+    ];
+    let arguments: Map<String, Value> = given
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect();
+    json!({ "churn": arguments })
+}

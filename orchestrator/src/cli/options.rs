@@ -1,0 +1,121 @@
+//! Flags that every command takes.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::ui::ColorChoice;
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Options {
+    /// Where nodes run
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "RUNTIME"
+    )]
+    pub runtime: RuntimeChoice,
+    /// Static `netsplit-node` executable to pack into the nodes' image
+    ///
+    /// Without it, the one beside the `netsplit` executable is taken; if there is none, `netsplit` itself.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub node_binary: Option<PathBuf>,
+    /// How data is printed
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub format: Format,
+    /// Give up after this long, e.g. `90s` or `5m`
+    ///
+    /// For `test` it bounds the whole run of each file, in place of the topology's own `timeout`.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Replace a value of the topology, e.g. `nodes.full.count=8`; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print data and errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: ColorChoice,
+}
+
+/// Where nodes run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeChoice {
+    /// Docker where an engine answers
+    #[default]
+    Auto,
+    /// Containers on a Docker engine
+    Docker,
+    /// Linux network namespaces (not built yet)
+    Namespaces,
+    /// Docker Swarm over several hosts (not built yet)
+    Swarm,
+    /// Virtual time in one process (not built yet)
+    Sim,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// A duration with its unit, as in topologies: `500ms`, `30s`, `5m`, `1h`.
+///
+/// # Errors
+/// When the unit is missing or the number is not one.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let wrong = || "expected a number and a unit: ms, s, m or h, e.g. `30s`".to_owned();
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let scale = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(wrong)?
+        .1;
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| wrong())
+}
+
+/// Which running testnet a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// Which testnet; may be left out when one runs
+    #[arg(long, short, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
+        assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(parse_duration("2m").unwrap(), Duration::from_secs(120));
+        for wrong in ["30", "s", "-1s", "5 apples", "1e400s", ""] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

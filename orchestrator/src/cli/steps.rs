@@ -1,0 +1,56 @@
+//! Commands that are one step of a scenario, done by hand on a running testnet.
+
+use netsplit_plan::plan::PlannedStep;
+use netsplit_runtime::Testnet;
+use serde_json::{Value, json};
+
+use super::{Context, interrupt, options::Format, session, topology};
+use crate::{
+    error::CommandError,
+    report::{self, Reporters, Terminal},
+    run,
+};
+
+/// Carries out one step on the testnet called `name`, or on the only one.
+///
+/// # Errors
+/// Usage, when the step makes no sense on that testnet; infrastructure, when there is no way to it.
+pub(super) async fn one(
+    context: &Context,
+    name: Option<&str>,
+    step: Value,
+) -> Result<u8, CommandError> {
+    let testnet = session::attach(context, name).await?;
+    let steps = topology::steps(
+        "command line",
+        &json!([step]).to_string(),
+        testnet.as_ref(),
+        context,
+    )
+    .await?;
+    drive(context, testnet, steps).await
+}
+
+/// Carries out steps on a testnet and leaves it running.
+///
+/// # Errors
+/// When stdout or the signal handlers fail; how the steps went is in the exit code.
+pub(super) async fn drive(
+    context: &Context,
+    testnet: Box<dyn Testnet>,
+    steps: Vec<PlannedStep>,
+) -> Result<u8, CommandError> {
+    let interrupts = interrupt::listen(&context.ui)?;
+    let command = "netsplit run";
+    let limit = context.options.timeout;
+    let reporters = Reporters::new().with(Terminal::new(context.ui.clone()));
+    let report = report::observe(reporters, |sink| {
+        Box::pin(run::drive(testnet, steps, limit, command, sink, interrupts))
+    })
+    .await;
+    if context.options.format == Format::Json {
+        context.ui.data(&report::json_line(&report))?;
+    }
+    report::failure(&context.ui, &report);
+    Ok(report.exit_code)
+}

@@ -35,7 +35,9 @@ fn main() -> Outcome<()> {
         return Err("usage: engine_floor IMAGE COUNT LOG_DRIVER SUBNET [ENTRYPOINT...]".into());
     };
     let base = subnet.split('/').next().ok_or("no subnet")?.parse()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let floor = Floor {
             docker: Docker::connect_with_defaults()?.negotiate_version().await?,
@@ -55,7 +57,10 @@ fn main() -> Outcome<()> {
 
 #[expect(clippy::print_stdout, reason = "the result")]
 fn write_json(up: f64, down: f64) -> Outcome<()> {
-    println!("{}", serde_json::to_string(&serde_json::json!({ "up_ms": up, "down_ms": down }))?);
+    println!(
+        "{}",
+        serde_json::to_string(&serde_json::json!({ "up_ms": up, "down_ms": down }))?
+    );
     Ok(())
 }
 
@@ -81,12 +86,18 @@ impl Floor {
     }
 
     async fn create_network(&self, subnet: &str) -> Outcome<()> {
-        let pool = IpamConfig { subnet: Some(subnet.to_owned()), ..Default::default() };
+        let pool = IpamConfig {
+            subnet: Some(subnet.to_owned()),
+            ..Default::default()
+        };
         let request = NetworkCreateRequest {
             name: NETWORK.to_owned(),
             driver: Some("bridge".to_owned()),
             internal: Some(true),
-            ipam: Some(Ipam { config: Some(vec![pool]), ..Default::default() }),
+            ipam: Some(Ipam {
+                config: Some(vec![pool]),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         self.docker.create_network(request).await?;
@@ -119,7 +130,9 @@ impl Floor {
             }),
             ..Default::default()
         };
-        let options = CreateContainerOptionsBuilder::default().name(&Self::name(index)).build();
+        let options = CreateContainerOptionsBuilder::default()
+            .name(&Self::name(index))
+            .build();
         Ok(self.docker.create_container(Some(options), body).await?.id)
     }
 
@@ -127,7 +140,10 @@ impl Floor {
         stream::iter(0..self.count)
             .map(|i| async move {
                 let options = RemoveContainerOptionsBuilder::default().force(true).build();
-                let _ = self.docker.remove_container(&Self::name(i), Some(options)).await;
+                let _ = self
+                    .docker
+                    .remove_container(&Self::name(i), Some(options))
+                    .await;
             })
             .buffer_unordered(IN_FLIGHT)
             .collect::<Vec<()>>()

@@ -17,7 +17,12 @@ pub struct RuntimeError {
 impl RuntimeError {
     /// A failure without a cause.
     pub fn new(operation: impl Into<String>) -> Self {
-        Self { operation: operation.into(), source: None, hints: Vec::new(), left: Vec::new() }
+        Self {
+            operation: operation.into(),
+            source: None,
+            hints: Vec::new(),
+            left: Vec::new(),
+        }
     }
 
     /// A failure with its cause.
@@ -25,7 +30,10 @@ impl RuntimeError {
         operation: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { source: Some(source.into()), ..Self::new(operation) }
+        Self {
+            source: Some(source.into()),
+            ..Self::new(operation)
+        }
     }
 
     /// Adds a line that helps.

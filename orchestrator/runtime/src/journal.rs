@@ -73,9 +73,20 @@ impl Journal {
     /// When the directory or the file cannot be written.
     pub fn begin(directory: &Path, run: &RunId, owner: &Owner) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let file = OpenOptions::new().append(true).create(true).open(directory.join(FILE_NAME))?;
-        let journal = Self { file: Mutex::new(file) };
-        journal.write(&[Entry::Began { run: run.clone(), owner: owner.clone() }], true)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(directory.join(FILE_NAME))?;
+        let journal = Self {
+            file: Mutex::new(file),
+        };
+        journal.write(
+            &[Entry::Began {
+                run: run.clone(),
+                owner: owner.clone(),
+            }],
+            true,
+        )?;
         // The file's name has to survive as well as its content.
         File::open(directory)?.sync_all()?;
         Ok(journal)
@@ -86,7 +97,10 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written: then nothing may be created.
     pub fn intend(&self, things: impl IntoIterator<Item = Thing>) -> io::Result<()> {
-        let entries: Vec<_> = things.into_iter().map(|thing| Entry::Intent { thing }).collect();
+        let entries: Vec<_> = things
+            .into_iter()
+            .map(|thing| Entry::Intent { thing })
+            .collect();
         self.write(&entries, true)
     }
 
@@ -131,11 +145,20 @@ pub struct Story {
 pub fn read(path: &Path) -> io::Result<Option<Story>> {
     let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
     let mut story = None;
-    for entry in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+    for entry in text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+    {
         match (entry, &mut story) {
             (Entry::Began { run, owner }, None) => {
                 let things = Vec::new();
-                story = Some(Story { run, owner, things, detached: false, ended: false });
+                story = Some(Story {
+                    run,
+                    owner,
+                    things,
+                    detached: false,
+                    ended: false,
+                });
             }
             (Entry::Intent { thing }, Some(story)) => story.things.push(thing),
             (Entry::Detached, Some(story)) => story.detached = true,
@@ -149,9 +172,14 @@ pub fn read(path: &Path) -> io::Result<Option<Story>> {
 /// Journals of all runs below `directory`, one directory each. What cannot be read is skipped with a warning.
 #[must_use]
 pub fn read_all(directory: &Path) -> Vec<Story> {
-    let Ok(runs) = fs::read_dir(directory) else { return Vec::new() };
+    let Ok(runs) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let paths = runs.flatten().map(|run| run.path().join(FILE_NAME));
-    paths.filter(|path| path.is_file()).filter_map(read_or_warn).collect()
+    paths
+        .filter(|path| path.is_file())
+        .filter_map(read_or_warn)
+        .collect()
 }
 
 fn read_or_warn(path: PathBuf) -> Option<Story> {
@@ -177,10 +205,16 @@ mod tests {
         let journal = begin(&directory.path().join("r-1"));
         let things = [Thing::Network("n".into()), Thing::Container("c".into())];
         journal.intend(things.clone()).unwrap();
-        journal.note(Entry::Outcome { thing: things[0].clone(), error: Some("no".into()) });
+        journal.note(Entry::Outcome {
+            thing: things[0].clone(),
+            error: Some("no".into()),
+        });
         let stories = read_all(directory.path());
         assert_eq!(stories.len(), 1);
-        assert_eq!((&stories[0].run.0[..], &stories[0].things[..]), ("r-1", &things[..]));
+        assert_eq!(
+            (&stories[0].run.0[..], &stories[0].things[..]),
+            ("r-1", &things[..])
+        );
         assert!(!stories[0].ended && !stories[0].detached);
     }
 
@@ -189,7 +223,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = begin(directory.path());
         let path = directory.path().join(FILE_NAME);
-        journal.note(Entry::Ended { left: vec!["x".into()] });
+        journal.note(Entry::Ended {
+            left: vec!["x".into()],
+        });
         assert!(!read(&path).unwrap().unwrap().ended);
         journal.note(Entry::Ended { left: Vec::new() });
         assert!(read(&path).unwrap().unwrap().ended);
@@ -199,7 +235,9 @@ mod tests {
     fn a_journal_cut_at_any_byte_can_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let journal = begin(directory.path());
-        journal.intend([Thing::Container("a".into()), Thing::Container("b".into())]).unwrap();
+        journal
+            .intend([Thing::Container("a".into()), Thing::Container("b".into())])
+            .unwrap();
         let path = directory.path().join(FILE_NAME);
         let whole = fs::read(&path).unwrap();
         let mut seen = 0;

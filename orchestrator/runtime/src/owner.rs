@@ -43,8 +43,12 @@ impl Owner {
         Ok(Self {
             pid: std::process::id(),
             start,
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-            pid_ns: fs::read_link("/proc/self/ns/pid")?.to_string_lossy().into_owned(),
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+                .trim()
+                .to_owned(),
+            pid_ns: fs::read_link("/proc/self/ns/pid")?
+                .to_string_lossy()
+                .into_owned(),
         })
     }
 
@@ -97,15 +101,30 @@ mod tests {
     #[test]
     fn a_pid_used_again_is_another_process() {
         let own = Owner::current().unwrap();
-        assert_eq!(Owner { start: own.start + 1, ..own }.life(), Life::Dead);
+        assert_eq!(
+            Owner {
+                start: own.start + 1,
+                ..own
+            }
+            .life(),
+            Life::Dead
+        );
     }
 
     #[test]
     fn a_process_that_ended_is_dead() {
-        let mut child = std::process::Command::new("/proc/self/exe").arg("--list").stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = std::process::Command::new("/proc/self/exe")
+            .arg("--list")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         let own = Owner::current().unwrap();
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let owner = Owner { pid: child.id(), start: parse_stat(&stat).unwrap().1, ..own };
+        let owner = Owner {
+            pid: child.id(),
+            start: parse_stat(&stat).unwrap().1,
+            ..own
+        };
         child.wait().unwrap();
         assert_eq!(owner.life(), Life::Dead);
     }
@@ -113,8 +132,23 @@ mod tests {
     #[test]
     fn another_boot_or_namespace_cannot_be_judged() {
         let own = Owner::current().unwrap();
-        assert_eq!(Owner { boot_id: "other".into(), ..own.clone() }.life(), Life::Unknown);
-        assert_eq!(Owner { pid_ns: "pid:[1]".into(), pid: 1, ..own }.life(), Life::Unknown);
+        assert_eq!(
+            Owner {
+                boot_id: "other".into(),
+                ..own.clone()
+            }
+            .life(),
+            Life::Unknown
+        );
+        assert_eq!(
+            Owner {
+                pid_ns: "pid:[1]".into(),
+                pid: 1,
+                ..own
+            }
+            .life(),
+            Life::Unknown
+        );
     }
 
     #[test]

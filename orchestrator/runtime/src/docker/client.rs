@@ -88,7 +88,9 @@ impl BollardEngine {
 
     /// Waits until a container that is being removed is gone.
     async fn gone(&self, container: &str) -> Result<(), EngineError> {
-        let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+        let options = WaitContainerOptionsBuilder::default()
+            .condition("removed")
+            .build();
         let mut waiting = Box::pin(self.docker.wait_container(container, Some(options)));
         match waiting.next().await {
             None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
@@ -109,7 +111,12 @@ impl Engine for BollardEngine {
     }
 
     async fn has_image(&self, reference: &str) -> Result<bool, EngineError> {
-        match self.docker.inspect_image(reference).await.map_err(engine_error) {
+        match self
+            .docker
+            .inspect_image(reference)
+            .await
+            .map_err(engine_error)
+        {
             Ok(_) => Ok(true),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -118,8 +125,13 @@ impl Engine for BollardEngine {
 
     async fn import_image(&self, archive: Bytes) -> Result<(), EngineError> {
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        let progress = self.docker.import_image(options, bollard::body_full(archive), None);
-        progress.try_for_each(|_| async { Ok(()) }).await.map_err(engine_error)
+        let progress = self
+            .docker
+            .import_image(options, bollard::body_full(archive), None);
+        progress
+            .try_for_each(|_| async { Ok(()) })
+            .await
+            .map_err(engine_error)
     }
 
     async fn networks(&self, label: Option<&str>) -> Result<Vec<NetworkInfo>, EngineError> {
@@ -128,16 +140,26 @@ impl Engine for BollardEngine {
             options = options.filters(&filters([("label", vec![label])]));
         }
         let networks = self.docker.list_networks(Some(options.build())).await;
-        Ok(networks.map_err(engine_error)?.into_iter().filter_map(network_info).collect())
+        Ok(networks
+            .map_err(engine_error)?
+            .into_iter()
+            .filter_map(network_info)
+            .collect())
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
-        self.docker.create_network(network_request(spec)).await.map_err(engine_error)?;
+        self.docker
+            .create_network(network_request(spec))
+            .await
+            .map_err(engine_error)?;
         Ok(())
     }
 
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
-        self.docker.remove_network(network).await.map_err(engine_error)
+        self.docker
+            .remove_network(network)
+            .await
+            .map_err(engine_error)
     }
 
     async fn containers(&self, label: &str) -> Result<Vec<ContainerInfo>, EngineError> {
@@ -146,41 +168,75 @@ impl Engine for BollardEngine {
             .filters(&filters([("label", vec![label])]))
             .build();
         let containers = self.docker.list_containers(Some(options)).await;
-        Ok(containers.map_err(engine_error)?.into_iter().filter_map(container_info).collect())
+        Ok(containers
+            .map_err(engine_error)?
+            .into_iter()
+            .filter_map(container_info)
+            .collect())
     }
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let options = CreateContainerOptionsBuilder::default()
+            .name(&spec.name)
+            .build();
         let body = container_body(spec);
-        self.docker.create_container(Some(options), body).await.map_err(engine_error)?;
+        self.docker
+            .create_container(Some(options), body)
+            .await
+            .map_err(engine_error)?;
         Ok(())
     }
 
     async fn start_container(&self, container: &str) -> Result<(), EngineError> {
-        self.docker.start_container(container, None).await.map_err(engine_error)
+        self.docker
+            .start_container(container, None)
+            .await
+            .map_err(engine_error)
     }
 
     async fn kill_container(&self, container: &str) -> Result<(), EngineError> {
-        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-        self.docker.kill_container(container, Some(options)).await.map_err(engine_error)
+        let options = KillContainerOptionsBuilder::default()
+            .signal("SIGKILL")
+            .build();
+        self.docker
+            .kill_container(container, Some(options))
+            .await
+            .map_err(engine_error)
     }
 
     async fn stop_container(&self, container: &str, seconds: i32) -> Result<(), EngineError> {
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        self.docker.stop_container(container, Some(options)).await.map_err(engine_error)
+        self.docker
+            .stop_container(container, Some(options))
+            .await
+            .map_err(engine_error)
     }
 
     async fn pause_container(&self, container: &str) -> Result<(), EngineError> {
-        self.docker.pause_container(container).await.map_err(engine_error)
+        self.docker
+            .pause_container(container)
+            .await
+            .map_err(engine_error)
     }
 
     async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
-        self.docker.unpause_container(container).await.map_err(engine_error)
+        self.docker
+            .unpause_container(container)
+            .await
+            .map_err(engine_error)
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match self.docker.remove_container(container, Some(options)).await.map_err(engine_error) {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        match self
+            .docker
+            .remove_container(container, Some(options))
+            .await
+            .map_err(engine_error)
+        {
             // Somebody else is at it already.
             Err(error) if error.kind == ErrorKind::Conflict => self.gone(container).await,
             other => other,
@@ -194,8 +250,11 @@ impl Engine for BollardEngine {
             .stdout(true)
             .stderr(true)
             .build();
-        let attached =
-            self.docker.attach_container(container, Some(options)).await.map_err(engine_error)?;
+        let attached = self
+            .docker
+            .attach_container(container, Some(options))
+            .await
+            .map_err(engine_error)?;
         Ok(Pipe::new(outputs(attached.output), attached.input))
     }
 
@@ -207,15 +266,27 @@ impl Engine for BollardEngine {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
         };
-        let exec = self.docker.create_exec(container, config).await.map_err(engine_error)?;
+        let exec = self
+            .docker
+            .create_exec(container, config)
+            .await
+            .map_err(engine_error)?;
         // Output comes in pieces of at most this many bytes.
-        let options =
-            StartExecOptions { output_capacity: Some(64 * 1024), ..StartExecOptions::default() };
-        match self.docker.start_exec(&exec.id, Some(options)).await.map_err(engine_error)? {
+        let options = StartExecOptions {
+            output_capacity: Some(64 * 1024),
+            ..StartExecOptions::default()
+        };
+        match self
+            .docker
+            .start_exec(&exec.id, Some(options))
+            .await
+            .map_err(engine_error)?
+        {
             StartExecResults::Attached { output, input } => Ok(Pipe::new(outputs(output), input)),
-            StartExecResults::Detached => {
-                Err(EngineError::new(ErrorKind::Other, "the engine did not connect the process"))
-            }
+            StartExecResults::Detached => Err(EngineError::new(
+                ErrorKind::Other,
+                "the engine did not connect the process",
+            )),
         }
     }
 
@@ -225,10 +296,17 @@ impl Engine for BollardEngine {
             .stderr(true)
             .tail(&lines.to_string())
             .build();
-        let pieces: Vec<LogOutput> =
-            self.docker.logs(container, Some(options)).try_collect().await.map_err(engine_error)?;
+        let pieces: Vec<LogOutput> = self
+            .docker
+            .logs(container, Some(options))
+            .try_collect()
+            .await
+            .map_err(engine_error)?;
         let bytes: Vec<u8> = pieces.into_iter().flat_map(LogOutput::into_bytes).collect();
-        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+        Ok(String::from_utf8_lossy(&bytes)
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 
     fn follow_logs(&self, container: &str) -> BoxStream<'static, Result<String, EngineError>> {
@@ -238,7 +316,12 @@ impl Engine for BollardEngine {
             .follow(true)
             .tail("0")
             .build();
-        lines(self.docker.logs(container, Some(options)).map_ok(LogOutput::into_bytes).boxed())
+        lines(
+            self.docker
+                .logs(container, Some(options))
+                .map_ok(LogOutput::into_bytes)
+                .boxed(),
+        )
     }
 
     fn events(
@@ -270,38 +353,50 @@ impl Engine for BollardEngine {
     }
 }
 
-fn filters<const N: usize>(
-    filters: [(&str, Vec<&str>); N],
-) -> HashMap<String, Vec<String>> {
+fn filters<const N: usize>(filters: [(&str, Vec<&str>); N]) -> HashMap<String, Vec<String>> {
     filters
         .into_iter()
-        .map(|(key, values)| (key.to_owned(), values.into_iter().map(str::to_owned).collect()))
+        .map(|(key, values)| {
+            (
+                key.to_owned(),
+                values.into_iter().map(str::to_owned).collect(),
+            )
+        })
         .collect()
 }
 
 fn outputs(
     output: impl Stream<Item = Result<LogOutput, Error>> + Send + 'static,
 ) -> impl Stream<Item = io::Result<Output>> + Send + 'static {
-    output.map_err(io::Error::other).map_ok(|piece| match piece {
-        LogOutput::StdErr { message } => Output::Stderr(message),
-        LogOutput::StdOut { message }
-        | LogOutput::StdIn { message }
-        | LogOutput::Console { message } => Output::Stdout(message),
-    })
+    output
+        .map_err(io::Error::other)
+        .map_ok(|piece| match piece {
+            LogOutput::StdErr { message } => Output::Stderr(message),
+            LogOutput::StdOut { message }
+            | LogOutput::StdIn { message }
+            | LogOutput::Console { message } => Output::Stdout(message),
+        })
 }
 
 /// Splits pieces of bytes into lines; what follows the last line break is a line too.
 fn lines(
     pieces: BoxStream<'static, Result<Bytes, Error>>,
 ) -> BoxStream<'static, Result<String, EngineError>> {
-    let text = |line: Vec<u8>| String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+    let text = |line: Vec<u8>| {
+        String::from_utf8_lossy(&line)
+            .trim_end_matches('\r')
+            .to_owned()
+    };
     let state = (Some(pieces), Vec::new());
     let split = stream::unfold(state, move |(pieces, mut rest)| async move {
         let mut pieces = pieces?;
         match pieces.next().await {
             Some(Ok(piece)) => {
                 rest.extend_from_slice(&piece);
-                let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                let end = rest
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1);
                 let whole: Vec<u8> = rest.drain(..end).collect();
                 let lines: Vec<_> = whole
                     .split_inclusive(|byte| *byte == b'\n')
@@ -318,7 +413,10 @@ fn lines(
 }
 
 fn network_info(network: Network) -> Option<NetworkInfo> {
-    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let configs = network
+        .ipam
+        .and_then(|ipam| ipam.config)
+        .unwrap_or_default();
     Some(NetworkInfo {
         id: network.id?,
         name: network.name?,
@@ -349,7 +447,10 @@ fn container_info(container: ContainerSummary) -> Option<ContainerInfo> {
 }
 
 fn network_request(spec: &NetworkSpec) -> NetworkCreateRequest {
-    let options = [("com.docker.network.bridge.name".to_owned(), spec.device.clone())];
+    let options = [(
+        "com.docker.network.bridge.name".to_owned(),
+        spec.device.clone(),
+    )];
     NetworkCreateRequest {
         name: spec.name.clone(),
         driver: Some("bridge".into()),
@@ -391,14 +492,20 @@ fn container_body(spec: &ContainerSpec) -> ContainerCreateBody {
 }
 
 fn networking(spec: &ContainerSpec) -> Option<NetworkingConfig> {
-    let Attachment::Network { name, address } = &spec.network else { return None };
+    let Attachment::Network { name, address } = &spec.network else {
+        return None;
+    };
     let ipam = EndpointIpamConfig {
         ipv4_address: Some(address.to_string()),
         ..EndpointIpamConfig::default()
     };
-    let endpoint =
-        EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() };
-    Some(NetworkingConfig { endpoints_config: Some([(name.clone(), endpoint)].into()) })
+    let endpoint = EndpointSettings {
+        ipam_config: Some(ipam),
+        ..EndpointSettings::default()
+    };
+    Some(NetworkingConfig {
+        endpoints_config: Some([(name.clone(), endpoint)].into()),
+    })
 }
 
 fn host_config(spec: &ContainerSpec) -> HostConfig {
@@ -406,9 +513,15 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
     let log = if spec.stdin == Stdin::Closed {
         let caps = [("max-size", "4m"), ("max-file", "2"), ("compress", "false")];
         let caps = caps.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        HostConfigLogConfig { typ: Some("local".into()), config: Some(caps.into()) }
+        HostConfigLogConfig {
+            typ: Some("local".into()),
+            config: Some(caps.into()),
+        }
     } else {
-        HostConfigLogConfig { typ: Some("none".into()), config: None }
+        HostConfigLogConfig {
+            typ: Some("none".into()),
+            config: None,
+        }
     };
     let mut security = vec!["no-new-privileges".to_owned()];
     if spec.socket.is_some() {
@@ -431,19 +544,31 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         init: Some(false),
         auto_remove: Some(spec.auto_remove),
         cap_drop: Some(vec!["ALL".into()]),
-        cap_add: Some(spec.capabilities.iter().map(|&name| name.to_owned()).collect()),
+        cap_add: Some(
+            spec.capabilities
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+        ),
         security_opt: Some(security),
         userns_mode: privileged.then(|| "host".to_owned()),
         pids_limit: Some(spec.pids),
         memory: spec.memory,
-        binds: spec.socket.as_ref().map(|path| vec![format!("{path}:{DEFAULT_SOCKET}")]),
+        binds: spec
+            .socket
+            .as_ref()
+            .map(|path| vec![format!("{path}:{DEFAULT_SOCKET}")]),
         ..HostConfig::default()
     }
 }
 
 /// Sorts an error by what has to be done about it.
 fn engine_error(error: Error) -> EngineError {
-    if let Error::DockerResponseServerError { status_code, message } = &error {
+    if let Error::DockerResponseServerError {
+        status_code,
+        message,
+    } = &error
+    {
         return EngineError::new(server_error(*status_code, message), message.trim());
     }
     if let Error::SocketNotFoundError(path) = &error {
@@ -459,7 +584,10 @@ fn engine_error(error: Error) -> EngineError {
         ErrorKind::NoPermission => "this user may not open the engine's socket",
         _ => "the call to the engine failed",
     };
-    EngineError { source: Some(Box::new(error)), ..EngineError::new(kind, message) }
+    EngineError {
+        source: Some(Box::new(error)),
+        ..EngineError::new(kind, message)
+    }
 }
 
 fn server_error(status: u16, message: &str) -> ErrorKind {

@@ -16,10 +16,26 @@ use crate::{Diagnosis, Launch, Ownership, RunId, RuntimeError, Testnet};
 
 /// Kernel limits that large testnets meet: path below /proc/sys, what suffices for some hundred nodes, and why.
 const LIMITS: [(&str, u64, &str); 4] = [
-    ("net/ipv4/neigh/default/gc_thresh3", 4096, "entries of the neighbour table: about twice nodes × peers"),
-    ("net/core/netdev_max_backlog", 4096, "packets that wait per processor: a broadcast needs one per node"),
-    ("kernel/pid_max", 32768, "processes: a container takes about a dozen"),
-    ("fs/inotify/max_user_instances", 128, "watchers: the engine takes one per container log that is followed"),
+    (
+        "net/ipv4/neigh/default/gc_thresh3",
+        4096,
+        "entries of the neighbour table: about twice nodes × peers",
+    ),
+    (
+        "net/core/netdev_max_backlog",
+        4096,
+        "packets that wait per processor: a broadcast needs one per node",
+    ),
+    (
+        "kernel/pid_max",
+        32768,
+        "processes: a container takes about a dozen",
+    ),
+    (
+        "fs/inotify/max_user_instances",
+        128,
+        "watchers: the engine takes one per container log that is followed",
+    ),
 ];
 
 /// Tries everything a run needs.
@@ -41,7 +57,12 @@ pub(super) async fn examine(engine: Arc<dyn Engine>, settings: Settings) -> Vec<
 }
 
 fn works(what: &str, detail: impl Into<String>) -> Diagnosis {
-    Diagnosis { what: what.to_owned(), ok: true, detail: detail.into(), hint: None }
+    Diagnosis {
+        what: what.to_owned(),
+        ok: true,
+        detail: detail.into(),
+        hint: None,
+    }
 }
 
 /// The whole chain of causes in one line.
@@ -55,16 +76,27 @@ fn fails(what: &str, error: &RuntimeError) -> Diagnosis {
     let left = error.left.iter().map(|left| format!("left behind: {left}"));
     let hints: Vec<_> = error.hints.iter().cloned().chain(left).collect();
     let hint = (!hints.is_empty()).then(|| hints.join("; "));
-    Diagnosis { what: what.to_owned(), ok: false, detail, hint }
+    Diagnosis {
+        what: what.to_owned(),
+        ok: false,
+        detail,
+        hint,
+    }
 }
 
 async fn reach(engine: &dyn Engine) -> Diagnosis {
     match engine.version().await {
         Ok(version) => {
-            let detail = format!("Docker {}, API {}, {}", version.engine, version.api, version.arch);
+            let detail = format!(
+                "Docker {}, API {}, {}",
+                version.engine, version.api, version.arch
+            );
             works("engine", detail)
         }
-        Err(error) => fails("engine", &error.during("failed to ask the engine for its version")),
+        Err(error) => fails(
+            "engine",
+            &error.during("failed to ask the engine for its version"),
+        ),
     }
 }
 
@@ -114,9 +146,21 @@ fn empty_plan() -> Plan {
 /// Cuts two addresses of the network that nobody has, reads the table back, and heals.
 async fn cut(testnet: &DockerTestnet) -> Diagnosis {
     let (from, to) = testnet.two_addresses().await;
-    let drops = vec![Drop { from: vec![from], to: vec![to] }];
-    let table = LinkTable { version: 1, cuts: vec![Cut { id: "doctor".into(), drops }] };
-    let healed = LinkTable { version: 2, cuts: Vec::new() };
+    let drops = vec![Drop {
+        from: vec![from],
+        to: vec![to],
+    }];
+    let table = LinkTable {
+        version: 1,
+        cuts: vec![Cut {
+            id: "doctor".into(),
+            drops,
+        }],
+    };
+    let healed = LinkTable {
+        version: 2,
+        cuts: Vec::new(),
+    };
     let tried = async {
         let applied = testnet.apply(table).await?;
         let counters = testnet.counters().await?;
@@ -125,12 +169,18 @@ async fn cut(testnet: &DockerTestnet) -> Diagnosis {
     };
     match tried.await {
         Ok((applied, counters)) if applied.differences.is_empty() && counters.cuts.len() == 1 => {
-            works("cut", "the kernel takes a cut, shows it when read back, and counts")
+            works(
+                "cut",
+                "the kernel takes a cut, shows it when read back, and counts",
+            )
         }
         Ok((applied, _)) => Diagnosis {
             what: "cut".into(),
             ok: false,
-            detail: format!("the kernel shows another table: {}", applied.differences.join("; ")),
+            detail: format!(
+                "the kernel shows another table: {}",
+                applied.differences.join("; ")
+            ),
             hint: None,
         },
         Err(error) => fails("cut", &error),
@@ -141,7 +191,10 @@ async fn remove(testnet: DockerTestnet) -> Diagnosis {
     let (progress, _) = mpsc::unbounded_channel();
     let teardown = Box::new(testnet).teardown(progress).await;
     if teardown.left.is_empty() {
-        return works("remove", format!("{} things removed, nothing left", teardown.removed));
+        return works(
+            "remove",
+            format!("{} things removed, nothing left", teardown.removed),
+        );
     }
     Diagnosis {
         what: "remove".into(),
@@ -160,7 +213,12 @@ fn limit((path, enough, why): (&str, u64, &str)) -> Diagnosis {
     };
     let hint = (value < enough)
         .then(|| format!("for hundreds of nodes: `sudo sysctl -w {name}={enough}` ({why})"));
-    Diagnosis { what: name, ok: true, detail: value.to_string(), hint }
+    Diagnosis {
+        what: name,
+        ok: true,
+        detail: value.to_string(),
+        hint,
+    }
 }
 
 impl DockerTestnet {

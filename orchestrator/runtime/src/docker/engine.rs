@@ -39,7 +39,11 @@ pub(crate) struct EngineError {
 
 impl EngineError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The error of the operation that needed the call, with a remedy where there is one.

@@ -53,7 +53,11 @@ impl Feed {
 
     /// Tells of containers' ends from now on, and of those since `since` (seconds since the epoch).
     pub(super) fn watch(&self, engine: Arc<dyn Engine>, run: RunId, since: Option<u64>) {
-        let watcher = Watcher { engine, run, events: self.sender.clone() };
+        let watcher = Watcher {
+            engine,
+            run,
+            events: self.sender.clone(),
+        };
         self.spawn(watcher.watch(since));
     }
 
@@ -63,7 +67,10 @@ impl Feed {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn(task);
     }
 
     /// The next event. The agent's loss has several witnesses, but is told once.
@@ -80,7 +87,10 @@ impl Feed {
 
     /// Ends all tasks: what happens from now on is our own doing.
     pub(super) fn close(&self) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 }
 
@@ -107,12 +117,22 @@ async fn from_agent(
 
 fn translate(message: Message) -> Vec<NetEvent> {
     match message {
-        Message::Events { node, incarnation, records } => {
+        Message::Events {
+            node,
+            incarnation,
+            records,
+        } => {
             let node = NodeName(node);
-            records.into_iter().map(|record| said(&node, incarnation, record)).collect()
+            records
+                .into_iter()
+                .map(|record| said(&node, incarnation, record))
+                .collect()
         }
         Message::EventsEnded { node, reason } => {
-            vec![NetEvent::NodeSilent { node: NodeName(node), reason }]
+            vec![NetEvent::NodeSilent {
+                node: NodeName(node),
+                reason,
+            }]
         }
         Message::Reply { .. } | Message::Tunnel { .. } => Vec::new(),
     }
@@ -122,7 +142,11 @@ fn translate(message: Message) -> Vec<NetEvent> {
 fn said(node: &NodeName, incarnation: u64, record: Value) -> NetEvent {
     let node = node.clone();
     match serde_json::from_value::<EventRecord>(record) {
-        Ok(record) => NetEvent::Node { node, incarnation, record },
+        Ok(record) => NetEvent::Node {
+            node,
+            incarnation,
+            record,
+        },
         Err(error) => {
             let reason = format!("it sent an event that is not understood: {error}");
             NetEvent::NodeSilent { node, reason }
@@ -158,7 +182,10 @@ impl Known {
             return None;
         }
         self.seen_ns = event.time_ns;
-        let code = event.attributes.get("exitCode").and_then(|code| code.parse().ok());
+        let code = event
+            .attributes
+            .get("exitCode")
+            .and_then(|code| code.parse().ok());
         let node = || event.attributes.get(NODE).cloned().map(NodeName);
         match (Part::of(&event.attributes)?, event.action.as_str()) {
             (Part::Node, "die") => {
@@ -183,7 +210,12 @@ impl Known {
             .map(|(node, _)| node.clone())
             .collect();
         let news = exited.difference(&self.ended);
-        let news = news.map(|node| News::Ended { node: node.clone(), code: None }).collect();
+        let news = news
+            .map(|node| News::Ended {
+                node: node.clone(),
+                code: None,
+            })
+            .collect();
         self.ended = exited;
         news
     }
@@ -208,8 +240,13 @@ impl Watcher {
                 () = tokio::time::sleep(AGAIN) => {}
             }
             // Seconds are the engine's unit; what is told twice is recognised by its exact time.
-            since = u64::try_from(known.seen_ns / 1_000_000_000).ok().filter(|at| *at > 0).or(since);
-            let Ok(states) = node_states(&*self.engine, &self.run).await else { continue };
+            since = u64::try_from(known.seen_ns / 1_000_000_000)
+                .ok()
+                .filter(|at| *at > 0)
+                .or(since);
+            let Ok(states) = node_states(&*self.engine, &self.run).await else {
+                continue;
+            };
             for news in known.compare(&states) {
                 if self.tell(news).await.is_err() {
                     return;
@@ -222,13 +259,22 @@ impl Watcher {
         let event = match news {
             News::Ended { node, code } => {
                 let container = node::name(&self.run, &node);
-                let last_lines =
-                    self.engine.logs(&container, LAST_LINES).await.unwrap_or_default();
-                NetEvent::NodeExited { node, code, last_lines }
+                let last_lines = self
+                    .engine
+                    .logs(&container, LAST_LINES)
+                    .await
+                    .unwrap_or_default();
+                NetEvent::NodeExited {
+                    node,
+                    code,
+                    last_lines,
+                }
             }
             News::AgentEnded { code } => {
                 let code = code.map_or("an unknown code".to_owned(), |code| format!("code {code}"));
-                NetEvent::AgentLost { reason: format!("its container ended with {code}") }
+                NetEvent::AgentLost {
+                    reason: format!("its container ended with {code}"),
+                }
             }
         };
         self.events.send(event).await
@@ -255,24 +301,35 @@ mod tests {
     use super::*;
 
     fn event(action: &str, role: &str, time_ns: i64) -> EngineEvent {
-        let attributes =
-            [("netsplit.role", role), ("netsplit.node", "a"), ("exitCode", "137")];
+        let attributes = [
+            ("netsplit.role", role),
+            ("netsplit.node", "a"),
+            ("exitCode", "137"),
+        ];
         EngineEvent {
             action: action.into(),
-            attributes: attributes.map(|(key, value)| (key.into(), value.into())).into(),
+            attributes: attributes
+                .map(|(key, value)| (key.into(), value.into()))
+                .into(),
             time_ns,
         }
     }
 
     fn ended(code: Option<i64>) -> News {
-        News::Ended { node: NodeName("a".into()), code }
+        News::Ended {
+            node: NodeName("a".into()),
+            code,
+        }
     }
 
     #[test]
     fn a_death_is_told_once_however_it_becomes_known() {
         let mut known = Known::default();
         let dead = [(NodeName("a".into()), ContainerState::Exited)].into();
-        assert_eq!(known.learn(&event("die", "node", 5)), Some(ended(Some(137))));
+        assert_eq!(
+            known.learn(&event("die", "node", 5)),
+            Some(ended(Some(137)))
+        );
         assert_eq!(known.learn(&event("die", "node", 5)), None);
         assert_eq!(known.compare(&dead), []);
         assert_eq!(known.learn(&event("start", "node", 6)), None);

@@ -22,7 +22,9 @@ pub(super) async fn for_all<'a, T, R>(
             let Some(item) = items.next() else { break };
             flying.push(work(item));
         }
-        let Some(result) = flying.next().await else { return };
+        let Some(result) = flying.next().await else {
+            return;
+        };
         done(result);
     }
 }

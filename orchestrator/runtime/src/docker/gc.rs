@@ -95,14 +95,22 @@ impl Facts {
 /// seen too.
 async fn sightings(engine: &dyn Engine) -> Result<Vec<Sighting>, RuntimeError> {
     let failed = "failed to list the runs";
-    let networks = engine.networks(Some(labels::RUN)).await.map_err(|error| error.during(failed))?;
-    let containers = engine.containers(labels::RUN).await.map_err(|error| error.during(failed))?;
+    let networks = engine
+        .networks(Some(labels::RUN))
+        .await
+        .map_err(|error| error.during(failed))?;
+    let containers = engine
+        .containers(labels::RUN)
+        .await
+        .map_err(|error| error.during(failed))?;
     let mut runs = BTreeMap::new();
     for NetworkInfo { labels, .. } in &networks {
         see(&mut runs, labels);
     }
     for ContainerInfo { labels, state, .. } in &containers {
-        let Some(sighting) = see(&mut runs, labels) else { continue };
+        let Some(sighting) = see(&mut runs, labels) else {
+            continue;
+        };
         let running = matches!(state, ContainerState::Running | ContainerState::Paused);
         match Part::of(labels) {
             Some(Part::Node) => sighting.nodes += 1,
@@ -119,12 +127,15 @@ fn see<'a>(
     labels: &BTreeMap<String, String>,
 ) -> Option<&'a mut Sighting> {
     let identity = Identity::read(labels)?;
-    Some(runs.entry(identity.run.clone()).or_insert_with(|| Sighting {
-        identity,
-        reaper_runs: false,
-        agent_runs: false,
-        nodes: 0,
-    }))
+    Some(
+        runs.entry(identity.run.clone())
+            .or_insert_with(|| Sighting {
+                identity,
+                reaper_runs: false,
+                agent_runs: false,
+                nodes: 0,
+            }),
+    )
 }
 
 async fn judge(engine: &dyn Engine, sighting: &Sighting) -> RunState {
@@ -148,7 +159,9 @@ pub(super) async fn list(engine: &dyn Engine) -> Result<Vec<RunSummary>, Runtime
     let mut runs = Vec::new();
     for sighting in sightings(engine).await? {
         let state = judge(engine, &sighting).await;
-        let Sighting { identity, nodes, .. } = sighting;
+        let Sighting {
+            identity, nodes, ..
+        } = sighting;
         runs.push(RunSummary {
             run: identity.run,
             name: identity.name,
@@ -194,16 +207,16 @@ fn is_over(story: &Story, alive: &[RunId]) -> bool {
 
 /// Removes networks that bear a name of the journal but no label. Containers cannot come into being without their labels,
 /// nor can networks by our hand; but an engine that fails half-way through creating one has been seen to keep the name.
-async fn remove_unlabelled(
-    engine: &dyn Engine,
-    story: &Story,
-) -> Result<Teardown, RuntimeError> {
+async fn remove_unlabelled(engine: &dyn Engine, story: &Story) -> Result<Teardown, RuntimeError> {
     let failed = "failed to list the engine's networks";
     let name = network::name(&story.run);
     if !story.things.contains(&Thing::Network(name.clone())) {
         return Ok(Teardown::default());
     }
-    let networks = engine.networks(None).await.map_err(|error| error.during(failed))?;
+    let networks = engine
+        .networks(None)
+        .await
+        .map_err(|error| error.during(failed))?;
     let mut teardown = Teardown::default();
     for network in networks.iter().filter(|network| network.name == name) {
         if network.labels.contains_key(labels::RUN) {
@@ -222,7 +235,14 @@ mod tests {
     use super::*;
 
     fn facts(ownership: Ownership, owner: Life, reaper_runs: bool, agent_runs: bool) -> Facts {
-        Facts { ownership, owner, reaper_runs, agent_runs, lease: None, age_seconds: 3600 }
+        Facts {
+            ownership,
+            owner,
+            reaper_runs,
+            agent_runs,
+            lease: None,
+            age_seconds: 3600,
+        }
     }
 
     #[test]
@@ -247,8 +267,10 @@ mod tests {
 
     #[test]
     fn a_young_run_of_an_owner_that_cannot_be_judged_may_be_creating_its_reaper() {
-        let young =
-            Facts { age_seconds: 3, ..facts(Ownership::Owned, Life::Unknown, false, false) };
+        let young = Facts {
+            age_seconds: 3,
+            ..facts(Ownership::Owned, Life::Unknown, false, false)
+        };
         assert_eq!(young.judge(), RunState::Owned);
     }
 
@@ -260,7 +282,14 @@ mod tests {
             assert_eq!(with(Some(Lease::Detached)), RunState::Detached);
             assert_eq!(with(None), RunState::Detached);
             assert_eq!(with(Some(Lease::Starting)), RunState::Dead);
-            assert_eq!(Facts { agent_runs: false, ..run }.judge(), RunState::Dead);
+            assert_eq!(
+                Facts {
+                    agent_runs: false,
+                    ..run
+                }
+                .judge(),
+                RunState::Dead
+            );
         }
     }
 
@@ -268,6 +297,13 @@ mod tests {
     fn a_run_being_started_is_not_detached_whatever_its_agent_says() {
         let run = facts(Ownership::Detachable, Life::Alive, true, true);
         assert_eq!(run.judge(), RunState::Starting);
-        assert_eq!(Facts { lease: Some(Lease::Detached), ..run }.judge(), RunState::Starting);
+        assert_eq!(
+            Facts {
+                lease: Some(Lease::Detached),
+                ..run
+            }
+            .judge(),
+            RunState::Starting
+        );
     }
 }

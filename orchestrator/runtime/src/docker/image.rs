@@ -65,15 +65,19 @@ impl Image {
     /// Blocks while it reads and hashes.
     pub(crate) fn read(name: &str, path: &Path) -> Result<Self, RuntimeError> {
         let operation = || format!("failed to pack `{}` into an image", path.display());
-        let binary = fs::read(path).map_err(|error| RuntimeError::with_source(operation(), error))?;
+        let binary =
+            fs::read(path).map_err(|error| RuntimeError::with_source(operation(), error))?;
         Self::of(name, binary.into()).map_err(|error| not_packable(operation(), error))
     }
 
     /// Whether a program could be packed, without packing it.
     pub(crate) fn check(path: &Path) -> Result<(), RuntimeError> {
         let operation = || format!("failed to pack `{}` into an image", path.display());
-        let binary = fs::read(path).map_err(|error| RuntimeError::with_source(operation(), error))?;
-        inspect(&binary).map(|_| ()).map_err(|error| not_packable(operation(), error))
+        let binary =
+            fs::read(path).map_err(|error| RuntimeError::with_source(operation(), error))?;
+        inspect(&binary)
+            .map(|_| ())
+            .map_err(|error| not_packable(operation(), error))
     }
 
     fn of(name: &str, binary: Bytes) -> Result<Self, NotPackable> {
@@ -95,7 +99,11 @@ impl Image {
     /// Hands the image to the engine, unless it has it. Returns whether it had to.
     pub(crate) async fn ensure(&self, engine: &dyn Engine) -> Result<bool, RuntimeError> {
         let operation = || format!("failed to import image `{}`", self.reference);
-        if engine.has_image(&self.reference).await.map_err(|error| error.during(operation()))? {
+        if engine
+            .has_image(&self.reference)
+            .await
+            .map_err(|error| error.during(operation()))?
+        {
             return Ok(false);
         }
         let image = self.clone();
@@ -104,7 +112,10 @@ impl Image {
             .map_err(io::Error::other)
             .and_then(|archive| archive)
             .map_err(|error| RuntimeError::with_source(operation(), error))?;
-        engine.import_image(archive).await.map_err(|error| error.during(operation()))?;
+        engine
+            .import_image(archive)
+            .await
+            .map_err(|error| error.during(operation()))?;
         Ok(true)
     }
 
@@ -146,7 +157,12 @@ impl Image {
             header.set_entry_type(tar::EntryType::Directory);
             layer.append_data(&mut header, directory, io::empty())?;
         }
-        append(&mut layer, self.program.trim_start_matches('/'), &self.binary, 0o755)?;
+        append(
+            &mut layer,
+            self.program.trim_start_matches('/'),
+            &self.binary,
+            0o755,
+        )?;
         layer.into_inner()
     }
 }
@@ -190,23 +206,29 @@ fn inspect(file: &[u8]) -> Result<Machine, NotPackable> {
         return Err(NotPackable::NotElf);
     }
     let half = |at: usize| {
-        file.get(at..at + 2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+        file.get(at..at + 2)
+            .map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
     };
     let machine = match half(18).ok_or(NotPackable::Truncated)? {
         62 => Machine::Amd64,
         183 => Machine::Arm64,
         _ => return Err(NotPackable::OtherMachine),
     };
-    let offset: [u8; 8] =
-        file.get(32..40).and_then(|bytes| bytes.try_into().ok()).ok_or(NotPackable::Truncated)?;
+    let offset: [u8; 8] = file
+        .get(32..40)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(NotPackable::Truncated)?;
     let offset = usize::try_from(u64::from_le_bytes(offset)).map_err(|_| NotPackable::Truncated)?;
     let size = usize::from(half(54).ok_or(NotPackable::Truncated)?);
     let count = usize::from(half(56).ok_or(NotPackable::Truncated)?);
     for number in 0..count {
-        let at = offset.checked_add(number * size).ok_or(NotPackable::Truncated)?;
+        let at = offset
+            .checked_add(number * size)
+            .ok_or(NotPackable::Truncated)?;
         let kind = at.checked_add(4).and_then(|end| file.get(at..end));
-        let kind: [u8; 4] =
-            kind.and_then(|bytes| bytes.try_into().ok()).ok_or(NotPackable::Truncated)?;
+        let kind: [u8; 4] = kind
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(NotPackable::Truncated)?;
         if u32::from_le_bytes(kind) == INTERPRETER {
             return Err(NotPackable::Dynamic);
         }
@@ -227,7 +249,10 @@ impl Programs {
     /// The file of this process, and `netsplit-node` beside it unless another is named.
     pub(crate) fn of_this_process(node_binary: Option<&Path>) -> Self {
         let beside = || {
-            let path = std::env::current_exe().ok()?.parent()?.join("netsplit-node");
+            let path = std::env::current_exe()
+                .ok()?
+                .parent()?
+                .join("netsplit-node");
             path.is_file().then_some(path)
         };
         Self {

@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn a_thing_that_lacks_any_identifying_label_is_not_ours() {
         let labels = identity().labels(Part::Network, None);
-        for key in labels.keys().filter(|key| ![ROLE, VERSION].contains(&key.as_str())) {
+        for key in labels
+            .keys()
+            .filter(|key| ![ROLE, VERSION].contains(&key.as_str()))
+        {
             let mut fewer = labels.clone();
             fewer.remove(key);
             assert_eq!(Identity::read(&fewer), None, "without {key}");

@@ -73,7 +73,9 @@ pub(super) async fn launch(
                 Ok(teardown) => error.left = teardown.left,
                 Err(failed) => error.left = vec![format!("everything of run `{run}`: {failed}")],
             }
-            journal.note(Entry::Ended { left: error.left.clone() });
+            journal.note(Entry::Ended {
+                left: error.left.clone(),
+            });
             Err(error)
         }
     }
@@ -147,7 +149,11 @@ impl Attempt {
         self.write_down(&first)?;
         // Listening before the first node starts: no death goes by unseen.
         let feed = Feed::open();
-        feed.watch(self.engine.clone(), self.launch.run.clone(), Some(self.identity.started));
+        feed.watch(
+            self.engine.clone(),
+            self.launch.run.clone(),
+            Some(self.identity.started),
+        );
         // Neither side may be left while calls of its own are in flight: what they create would escape the removal.
         let (made, network) = oneshot::channel();
         let nodes = self.network_and_nodes(subnet, &first, made);
@@ -165,9 +171,18 @@ impl Attempt {
         let document = Document::new(info, &template, subnet.parts(), Lease::Starting);
         let running = first.iter().map(|node| node.name.clone()).collect();
         feed.hear(pushes, last_words);
-        let lease = Held { reaper, journal: self.journal.clone() };
-        let testnet =
-            DockerTestnet::new(self.engine.clone(), client, feed, document, template, running);
+        let lease = Held {
+            reaper,
+            journal: self.journal.clone(),
+        };
+        let testnet = DockerTestnet::new(
+            self.engine.clone(),
+            client,
+            feed,
+            document,
+            template,
+            running,
+        );
         testnet.launched(lease).await
     }
 
@@ -195,7 +210,13 @@ impl Attempt {
 
     /// Nodes that do not join later.
     fn first_nodes(&self) -> Vec<PlannedNode> {
-        self.launch.plan.nodes.iter().filter(|node| !node.joins).cloned().collect()
+        self.launch
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| !node.joins)
+            .cloned()
+            .collect()
     }
 
     fn intend(&self, things: impl IntoIterator<Item = Thing>) -> Result<(), RuntimeError> {
@@ -206,8 +227,13 @@ impl Attempt {
     /// One sync for everything that follows.
     fn write_down(&self, nodes: &[PlannedNode]) -> Result<(), RuntimeError> {
         let run = &self.identity.run;
-        let nodes = nodes.iter().map(|planned| Thing::Container(node::name(run, &planned.name)));
-        let first = [Thing::Network(network::name(run)), Thing::Container(node::agent_name(run))];
+        let nodes = nodes
+            .iter()
+            .map(|planned| Thing::Container(node::name(run, &planned.name)));
+        let first = [
+            Thing::Network(network::name(run)),
+            Thing::Container(node::agent_name(run)),
+        ];
         self.intend(first.into_iter().chain(nodes))
     }
 
@@ -223,11 +249,15 @@ impl Attempt {
         // The agent's side has ended if nobody listens; its error is the one that counts.
         let _ = made.send(subnet);
         let template = self.template(subnet);
-        let specs: Vec<_> =
-            nodes.iter().map(|node| template.spec(plan, node)).collect::<Result<_, _>>()?;
+        let specs: Vec<_> = nodes
+            .iter()
+            .map(|node| template.spec(plan, node))
+            .collect::<Result<_, _>>()?;
         let engine = &*self.engine;
-        self.all("create", &specs, |spec| engine.create_container(spec)).await?;
-        self.all("start", &specs, |spec| engine.start_container(&spec.name)).await?;
+        self.all("create", &specs, |spec| engine.create_container(spec))
+            .await?;
+        self.all("start", &specs, |spec| engine.start_container(&spec.name))
+            .await?;
         Ok((subnet, template))
     }
 
@@ -257,7 +287,11 @@ impl Attempt {
     }
 
     fn step(&self, name: &'static str, spec: &ContainerSpec) {
-        let item = spec.labels.get(super::labels::NODE).unwrap_or(&spec.name).clone();
+        let item = spec
+            .labels
+            .get(super::labels::NODE)
+            .unwrap_or(&spec.name)
+            .clone();
         let _ = self.progress.send(Progress::Step { name, item });
     }
 
@@ -342,12 +376,18 @@ pub(super) fn configure(
 async fn read_images(programs: Programs) -> Result<(Image, Option<Image>), RuntimeError> {
     let read = move || {
         let own = Image::read("netsplit", &programs.own)?;
-        let node = programs.node.as_deref().map(|path| Image::read("netsplit-node", path));
+        let node = programs
+            .node
+            .as_deref()
+            .map(|path| Image::read("netsplit-node", path));
         Ok((own, node.transpose()?))
     };
     match tokio::task::spawn_blocking(read).await {
         Ok(images) => images,
-        Err(error) => Err(RuntimeError::with_source("failed to read the programs", error)),
+        Err(error) => Err(RuntimeError::with_source(
+            "failed to read the programs",
+            error,
+        )),
     }
 }
 
@@ -366,7 +406,9 @@ fn random_password() -> Result<String, RuntimeError> {
 
 /// The wall clock.
 pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 

@@ -64,7 +64,9 @@ pub struct Docker {
 
 impl std::fmt::Debug for Docker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Docker").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Docker")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,12 @@ impl Docker {
     /// No engine, no permission, an engine older than API 1.41; each with a hint.
     pub async fn connect() -> Result<Self, RuntimeError> {
         let engine = Arc::new(BollardEngine::connect().await?);
-        Ok(Self { engine, socket: BollardEngine::socket(), node_memory: None, runs: state_home() })
+        Ok(Self {
+            engine,
+            socket: BollardEngine::socket(),
+            node_memory: None,
+            runs: state_home(),
+        })
     }
 
     /// Looks for journals of dead runs below this directory, instead of `$XDG_STATE_HOME/netsplit`.
@@ -103,7 +110,9 @@ impl Docker {
 
 /// Where runs keep their directories (XDG Base Directory Specification).
 fn state_home() -> Option<PathBuf> {
-    let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     state.or_else(home).map(|path| path.join("netsplit"))
 }
@@ -124,7 +133,10 @@ impl Runtime for Docker {
         }
         match tokio::task::spawn_blocking(|| Image::check(Path::new("/proc/self/exe"))).await {
             Ok(checked) => checked,
-            Err(error) => Err(RuntimeError::with_source("failed to read the own program", error)),
+            Err(error) => Err(RuntimeError::with_source(
+                "failed to read the own program",
+                error,
+            )),
         }
     }
 
@@ -134,7 +146,12 @@ impl Runtime for Docker {
         progress: ProgressSink,
     ) -> Result<Box<dyn Testnet>, RuntimeError> {
         let settings = self.settings(launch.node_binary.as_deref());
-        let testnet = Box::pin(launch::launch(self.engine.clone(), settings, launch, progress));
+        let testnet = Box::pin(launch::launch(
+            self.engine.clone(),
+            settings,
+            launch,
+            progress,
+        ));
         Ok(Box::new(testnet.await?))
     }
 
@@ -143,7 +160,9 @@ impl Runtime for Docker {
     }
 
     async fn attach(&self, run: &RunId) -> Result<Box<dyn Testnet>, RuntimeError> {
-        Ok(Box::new(DockerTestnet::attach(self.engine.clone(), run).await?))
+        Ok(Box::new(
+            DockerTestnet::attach(self.engine.clone(), run).await?,
+        ))
     }
 
     async fn remove(&self, run: &RunId, progress: ProgressSink) -> Result<Teardown, RuntimeError> {

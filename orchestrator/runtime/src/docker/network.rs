@@ -42,8 +42,14 @@ pub(crate) struct Subnet {
 impl Subnet {
     /// The network that contains `address`. `prefix` is at most 32.
     pub(crate) const fn new(address: Ipv4Addr, prefix: u8) -> Self {
-        let subnet = Self { first: address.to_bits(), prefix };
-        Self { first: subnet.first & subnet.mask(), prefix }
+        let subnet = Self {
+            first: address.to_bits(),
+            prefix,
+        };
+        Self {
+            first: subnet.first & subnet.mask(),
+            prefix,
+        }
     }
 
     const fn mask(self) -> u32 {
@@ -65,7 +71,11 @@ impl Subnet {
 
     /// Whether they share an address.
     pub(crate) const fn overlaps(self, other: Self) -> bool {
-        let mask = if self.prefix < other.prefix { self.mask() } else { other.mask() };
+        let mask = if self.prefix < other.prefix {
+            self.mask()
+        } else {
+            other.mask()
+        };
         self.first & mask == other.first & mask
     }
 
@@ -103,24 +113,41 @@ impl FromStr for Subnet {
 fn prefix_for(plan: &Plan) -> u8 {
     let highest = plan.nodes.iter().map(|node| node.host).max().unwrap_or(1);
     let needed = u64::from(highest) + 2;
-    (8..=PREFIX).rev().find(|prefix| 1_u64 << (32 - prefix) >= needed).unwrap_or(8)
+    (8..=PREFIX)
+        .rev()
+        .find(|prefix| 1_u64 << (32 - prefix) >= needed)
+        .unwrap_or(8)
 }
 
 /// A network of this length that overlaps nothing taken; the search begins at a place given by `random`.
 fn choose(prefix: u8, taken: &[Subnet], random: u32) -> Option<Subnet> {
-    RANGES.iter().filter(|range| range.prefix <= prefix).find_map(|range| {
-        let count = u32::try_from(range.size() >> (32 - prefix)).ok()?;
-        (0..count).map(|step| (random % count + step) % count).find_map(|place| {
-            let subnet = Subnet { first: range.first + (place << (32 - prefix)), prefix };
-            (!taken.iter().any(|other| other.overlaps(subnet))).then_some(subnet)
+    RANGES
+        .iter()
+        .filter(|range| range.prefix <= prefix)
+        .find_map(|range| {
+            let count = u32::try_from(range.size() >> (32 - prefix)).ok()?;
+            (0..count)
+                .map(|step| (random % count + step) % count)
+                .find_map(|place| {
+                    let subnet = Subnet {
+                        first: range.first + (place << (32 - prefix)),
+                        prefix,
+                    };
+                    (!taken.iter().any(|other| other.overlaps(subnet))).then_some(subnet)
+                })
         })
-    })
 }
 
 /// Networks this host has addresses in or routes to, the default route apart.
 fn host_subnets() -> Vec<Subnet> {
     let mut subnets = fs::read_to_string("/proc/net/route")
-        .map(|table| table.lines().skip(1).filter_map(|line| route(line).ok().flatten()).collect())
+        .map(|table| {
+            table
+                .lines()
+                .skip(1)
+                .filter_map(|line| route(line).ok().flatten())
+                .collect()
+        })
         .unwrap_or_default();
     local_addresses(&mut subnets);
     subnets
@@ -129,7 +156,9 @@ fn host_subnets() -> Vec<Subnet> {
 /// One line of proc(5)'s `net/route`: destination is field 2, mask field 8, both hex in the machine's byte order.
 fn route(line: &str) -> Result<Option<Subnet>, ParseIntError> {
     let fields: Vec<_> = line.split_ascii_whitespace().collect();
-    let (Some(destination), Some(mask)) = (fields.get(1), fields.get(7)) else { return Ok(None) };
+    let (Some(destination), Some(mask)) = (fields.get(1), fields.get(7)) else {
+        return Ok(None);
+    };
     let destination = u32::from_str_radix(destination, 16)?;
     let mask = u32::from_str_radix(mask, 16)?.count_ones();
     let prefix = u8::try_from(mask).unwrap_or(32);
@@ -138,10 +167,18 @@ fn route(line: &str) -> Result<Option<Subnet>, ParseIntError> {
 }
 
 fn local_addresses(subnets: &mut Vec<Subnet>) {
-    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return };
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
+        return;
+    };
     for interface in addresses {
-        let ip = interface.address.as_ref().and_then(|address| address.as_sockaddr_in());
-        let mask = interface.netmask.as_ref().and_then(|mask| mask.as_sockaddr_in());
+        let ip = interface
+            .address
+            .as_ref()
+            .and_then(|address| address.as_sockaddr_in());
+        let mask = interface
+            .netmask
+            .as_ref()
+            .and_then(|mask| mask.as_sockaddr_in());
         if let (Some(ip), Some(mask)) = (ip, mask) {
             let ones = mask.ip().to_bits().count_ones();
             subnets.push(Subnet::new(ip.ip(), u8::try_from(ones).unwrap_or(32)));
@@ -201,7 +238,10 @@ pub(crate) async fn free_subnet(
         .networks(None)
         .await
         .map_err(|error| error.during("failed to list the engine's networks"))?;
-    let mut taken: Vec<_> = networks.into_iter().flat_map(|network| network.subnets).collect();
+    let mut taken: Vec<_> = networks
+        .into_iter()
+        .flat_map(|network| network.subnets)
+        .collect();
     taken.extend(host_subnets());
     taken.extend(refused);
     let mut random = [0; 4];

@@ -91,7 +91,11 @@ impl NodeTemplate {
 /// How a node's program is started: the small binary is nothing else, ours has a subcommand for it.
 pub(crate) fn node_command(image: &Image, small: bool) -> Vec<String> {
     let program = image.program.clone();
-    if small { vec![program] } else { vec![program, "node".into()] }
+    if small {
+        vec![program]
+    } else {
+        vec![program, "node".into()]
+    }
 }
 
 pub(crate) fn agent_spec(identity: &Identity, image: &Image) -> ContainerSpec {
@@ -100,7 +104,10 @@ pub(crate) fn agent_spec(identity: &Identity, image: &Image) -> ContainerSpec {
         name: agent_name(&identity.run),
         image: image.reference.clone(),
         command: vec![image.program.clone(), "agent".into()],
-        env: owned.then(|| format!("{OWNED_ENV}=1")).into_iter().collect(),
+        env: owned
+            .then(|| format!("{OWNED_ENV}=1"))
+            .into_iter()
+            .collect(),
         labels: identity.labels(Part::Agent, None),
         network: Attachment::Host,
         capabilities: vec!["NET_ADMIN"],
@@ -132,5 +139,8 @@ pub(crate) fn reaper_spec(identity: &Identity, image: &Image, socket: &str) -> C
 
 /// Every planned node's address in the subnet.
 pub(crate) fn addresses(plan: &Plan, subnet: network::Subnet) -> BTreeMap<NodeName, IpAddr> {
-    plan.nodes.iter().map(|node| (node.name.clone(), subnet.host(node.host))).collect()
+    plan.nodes
+        .iter()
+        .map(|node| (node.name.clone(), subnet.host(node.host)))
+        .collect()
 }

@@ -138,7 +138,11 @@ pub(crate) async fn start(
     let pipe = pipe.map_err(|error| error.during(operation("attach to")))?;
     let start = engine.start_container(&spec.name).await;
     start.map_err(|error| error.during(operation("start")))?;
-    let Pipe { reader, mut writer, last_words } = pipe;
+    let Pipe {
+        reader,
+        mut writer,
+        last_words,
+    } = pipe;
     let mut lines = BufReader::new(reader);
     let mut line = String::new();
     let ready = timeout(READY, lines.read_line(&mut line)).await;
@@ -163,8 +167,13 @@ pub(crate) async fn start(
 }
 
 fn silent(operation: String, last_words: &LastWords) -> RuntimeError {
-    let error = last_words.lines().into_iter().fold(RuntimeError::new(operation), RuntimeError::hint);
-    error.hint("it needs the engine's socket: is it where `DOCKER_HOST` says, on the engine's own host?")
+    let error = last_words
+        .lines()
+        .into_iter()
+        .fold(RuntimeError::new(operation), RuntimeError::hint);
+    error.hint(
+        "it needs the engine's socket: is it where `DOCKER_HOST` says, on the engine's own host?",
+    )
 }
 
 /// Beats until told to detach, or until the handle is dropped: then the stream closes and the reaper acts. Returns false
@@ -226,12 +235,16 @@ impl ReaperHandle {
 
     /// Tells the reaper to leave the run alone, and returns when it has exited.
     pub(crate) async fn detach(self) -> Result<(), RuntimeError> {
-        let failed = |reason: String| {
-            RuntimeError::with_source("failed to detach from the reaper", reason)
-        };
+        let failed =
+            |reason: String| RuntimeError::with_source("failed to detach from the reaper", reason);
         let (answer, answered) = oneshot::channel();
-        self.detach.send(answer).map_err(|_| failed("it is gone".to_owned()))?;
-        answered.await.map_err(|_| failed("it is gone".to_owned()))?.map_err(failed)
+        self.detach
+            .send(answer)
+            .map_err(|_| failed("it is gone".to_owned()))?;
+        answered
+            .await
+            .map_err(|_| failed("it is gone".to_owned()))?
+            .map_err(failed)
     }
 }
 
@@ -242,7 +255,9 @@ mod tests {
     fn said(lines: &[&str]) -> mpsc::UnboundedReceiver<String> {
         let (sender, receiver) = mpsc::unbounded_channel();
         for line in lines {
-            sender.send((*line).to_owned()).expect("the receiver is here");
+            sender
+                .send((*line).to_owned())
+                .expect("the receiver is here");
         }
         receiver
     }
@@ -274,6 +289,9 @@ mod tests {
             () = beating => {}
         }
         let lasted = begun.elapsed();
-        assert!(lasted >= BEAT * 19 + PATIENCE && lasted < BEAT * 20 + PATIENCE, "{lasted:?}");
+        assert!(
+            lasted >= BEAT * 19 + PATIENCE && lasted < BEAT * 20 + PATIENCE,
+            "{lasted:?}"
+        );
     }
 }

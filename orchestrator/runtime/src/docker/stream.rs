@@ -39,15 +39,24 @@ impl Pipe {
         writer: Pin<Box<dyn AsyncWrite + Send>>,
     ) -> Self {
         let last_words = LastWords::default();
-        let reader =
-            Demultiplexer { output: output.boxed(), rest: Bytes::new(), stderr: last_words.clone() };
-        Self { reader: Box::new(reader), writer, last_words }
+        let reader = Demultiplexer {
+            output: output.boxed(),
+            rest: Bytes::new(),
+            stderr: last_words.clone(),
+        };
+        Self {
+            reader: Box::new(reader),
+            writer,
+            last_words,
+        }
     }
 }
 
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipe").field("last_words", &self.last_words).finish_non_exhaustive()
+        f.debug_struct("Pipe")
+            .field("last_words", &self.last_words)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +77,12 @@ impl LastWords {
 
     /// The lines, oldest first.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 }
 
@@ -112,7 +126,13 @@ mod tests {
     async fn stdout_comes_out_whole_and_stderr_beside_it() {
         let out = |text: &'static str| Ok(Output::Stdout(Bytes::from_static(text.as_bytes())));
         let err = |text: &'static str| Ok(Output::Stderr(Bytes::from_static(text.as_bytes())));
-        let output = stream::iter([out("ab"), err("one\ntwo\n"), out(""), out("cdef"), err("three")]);
+        let output = stream::iter([
+            out("ab"),
+            err("one\ntwo\n"),
+            out(""),
+            out("cdef"),
+            err("three"),
+        ]);
         let mut pipe = Pipe::new(output, Box::pin(tokio::io::sink()));
         let mut three = [0; 3];
         pipe.reader.read_exact(&mut three).await.unwrap();

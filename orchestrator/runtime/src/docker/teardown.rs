@@ -37,23 +37,43 @@ pub(crate) async fn remove_run(
     let mut removed = 0;
     let mut seen = BTreeSet::new();
     let mut left = Vec::new();
-    for _ in 0..PASSES {
-        let failed = |error: EngineError| {
-            error.during(format_args!("failed to find what run `{run}` left"))
+    for pass in 1..=PASSES {
+        let listed = async {
+            let containers = engine.containers(&label).await?;
+            Ok((containers, engine.networks(Some(&label)).await?))
         };
-        let containers = engine.containers(&label).await.map_err(failed)?;
-        let networks = engine.networks(Some(&label)).await.map_err(failed)?;
+        let (containers, networks) = match listed.await {
+            Ok(found) => found,
+            Err(error) if pass == PASSES => {
+                let error: EngineError = error;
+                return Err(error.during(format_args!("failed to find what run `{run}` left")));
+            }
+            Err(_) => continue,
+        };
         let (reapers, others): (Vec<_>, Vec<_>) = containers
             .into_iter()
             .partition(|container| Part::of(&container.labels) == Some(Part::Reaper));
-        let reapers = if by == By::Reaper { Vec::new() } else { reapers };
+        let reapers = if by == By::Reaper {
+            Vec::new()
+        } else {
+            reapers
+        };
         if others.is_empty() && networks.is_empty() && reapers.is_empty() {
-            return Ok(Teardown { removed, left: Vec::new() });
+            return Ok(Teardown {
+                removed,
+                left: Vec::new(),
+            });
         }
-        let fresh = others.iter().filter(|container| seen.insert(container.id.clone())).count();
+        let fresh = others
+            .iter()
+            .filter(|container| seen.insert(container.id.clone()))
+            .count();
         if fresh > 0 {
             // Progress is a courtesy: nobody has to listen.
-            let _ = progress.send(Progress::Phase { name: "remove", total: fresh });
+            let _ = progress.send(Progress::Phase {
+                name: "remove",
+                total: fresh,
+            });
         }
         left = remove_containers(engine, others, progress, &mut removed).await;
         let mut reaped = 0;
@@ -81,14 +101,22 @@ async fn remove_containers(
             (container, result)
         })
     };
-    flight::for_all(containers, &AtomicBool::new(false), work, |(container, result)| match result {
-        Ok(()) => {
-            *removed += 1;
-            let item = container.name;
-            let _ = progress.send(Progress::Step { name: "remove", item });
-        }
-        Err(error) => left.push(describe("container", &container.name, &error)),
-    })
+    flight::for_all(
+        containers,
+        &AtomicBool::new(false),
+        work,
+        |(container, result)| match result {
+            Ok(()) => {
+                *removed += 1;
+                let item = container.name;
+                let _ = progress.send(Progress::Step {
+                    name: "remove",
+                    item,
+                });
+            }
+            Err(error) => left.push(describe("container", &container.name, &error)),
+        },
+    )
     .await;
     left
 }

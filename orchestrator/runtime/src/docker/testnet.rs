@@ -88,17 +88,17 @@ impl DockerTestnet {
         let document = self.document.get_mut();
         keep(&self.agent, document).await?;
         tell(&self.agent, &self.template, document, self.known.get_mut()).await?;
-        self.agent.follow().await.map_err(|error| lost("failed to follow the nodes' events", error))?;
+        self.agent
+            .follow()
+            .await
+            .map_err(|error| lost("failed to follow the nodes' events", error))?;
         self.followed = OnceCell::new_with(Some(()));
         self.held = Some(held);
         Ok(self)
     }
 
     /// Connects to a run whose agent lives.
-    pub(super) async fn attach(
-        engine: Arc<dyn Engine>,
-        run: &RunId,
-    ) -> Result<Self, RuntimeError> {
+    pub(super) async fn attach(engine: Arc<dyn Engine>, run: &RunId) -> Result<Self, RuntimeError> {
         let (agent, document, known, identity, feed) = connect(&*engine, run).await?;
         let template = document.template(identity);
         Ok(Self::new(engine, agent, feed, document, template, known))
@@ -116,11 +116,14 @@ impl DockerTestnet {
     /// Follows the nodes' events, unless that was done before.
     async fn follow(&self) -> Result<(), RuntimeError> {
         let follow = || async {
-            self.feed.watch(self.engine.clone(), self.info.run.clone(), None);
+            self.feed
+                .watch(self.engine.clone(), self.info.run.clone(), None);
             self.agent.follow().await
         };
         let followed = self.followed.get_or_try_init(follow).await;
-        followed.map(|_| ()).map_err(|error| lost("failed to follow the nodes' events", error))
+        followed
+            .map(|_| ())
+            .map_err(|error| lost("failed to follow the nodes' events", error))
     }
 
     fn container(&self, node: &NodeName) -> Result<String, RuntimeError> {
@@ -128,7 +131,12 @@ impl DockerTestnet {
     }
 
     fn planned(&self, node: &NodeName) -> Result<&PlannedNode, RuntimeError> {
-        let found = self.info.plan.nodes.iter().find(|planned| planned.name == *node);
+        let found = self
+            .info
+            .plan
+            .nodes
+            .iter()
+            .find(|planned| planned.name == *node);
         found.ok_or_else(|| RuntimeError::new(format!("there is no node `{node}`")))
     }
 
@@ -163,7 +171,10 @@ async fn keep(agent: &AgentClient, document: &Document) -> Result<(), RuntimeErr
     let operation = "failed to keep the run's document with the agent";
     let value = serde_json::to_value(document)
         .map_err(|error| RuntimeError::with_source(operation, error))?;
-    agent.put_state(value).await.map_err(|error| lost(operation, error))
+    agent
+        .put_state(value)
+        .await
+        .map_err(|error| lost(operation, error))
 }
 
 async fn tell(
@@ -172,7 +183,12 @@ async fn tell(
     document: &Document,
     nodes: &[NodeName],
 ) -> Result<(), RuntimeError> {
-    let configure = configure(&template.identity, document.subnet, &template.context, nodes);
+    let configure = configure(
+        &template.identity,
+        document.subnet,
+        &template.context,
+        nodes,
+    );
     let told = agent.configure(configure).await;
     told.map_err(|error| lost("failed to tell the agent of the nodes", error))
 }
@@ -195,13 +211,18 @@ pub(super) async fn connect(engine: &dyn Engine, run: &RunId) -> Result<Found, R
         return Err(RuntimeError::new(operation)
             .hint("its agent does not run; `netsplit down` removes what is left"));
     };
-    let pipe = engine.exec(&agent.id, &["/netsplit", "agent", "connect"]).await;
+    let pipe = engine
+        .exec(&agent.id, &["/netsplit", "agent", "connect"])
+        .await;
     let pipe = pipe.map_err(|error| error.during(&operation))?;
     let (client, pushes) = AgentClient::new(pipe.reader, pipe.writer);
     let state = match tokio::time::timeout(CONNECT, client.get_state()).await {
         Ok(state) => state.map_err(|error| {
             let error = RuntimeError::with_source(&operation, error);
-            pipe.last_words.lines().into_iter().fold(error, RuntimeError::hint)
+            pipe.last_words
+                .lines()
+                .into_iter()
+                .fold(error, RuntimeError::hint)
         })?,
         Err(late) => return Err(RuntimeError::with_source(operation, late)),
     };
@@ -209,7 +230,9 @@ pub(super) async fn connect(engine: &dyn Engine, run: &RunId) -> Result<Found, R
         RuntimeError::with_source(operation, error)
             .hint("it may still be starting, or have been made by another version of netsplit")
     })?;
-    let names = containers.iter().filter_map(|container| container.labels.get(NODE));
+    let names = containers
+        .iter()
+        .filter_map(|container| container.labels.get(NODE));
     let known = names.cloned().map(NodeName).collect();
     let feed = Feed::open();
     feed.hear(pushes, pipe.last_words);
@@ -218,7 +241,10 @@ pub(super) async fn connect(engine: &dyn Engine, run: &RunId) -> Result<Found, R
 
 /// Whether a run was let go; `None` when its agent does not say.
 pub(super) async fn lease(engine: &dyn Engine, run: &RunId) -> Option<Lease> {
-    connect(engine, run).await.ok().map(|(_, document, ..)| document.lease)
+    connect(engine, run)
+        .await
+        .ok()
+        .map(|(_, document, ..)| document.lease)
 }
 
 #[async_trait]
@@ -250,11 +276,16 @@ impl Testnet for DockerTestnet {
     }
 
     async fn rpc(&self, node: &NodeName, method: &str, params: Value) -> Result<Value, CallError> {
-        match self.agent.rpc(node.as_ref(), method, params, RPC_TIMEOUT).await {
+        match self
+            .agent
+            .rpc(node.as_ref(), method, params, RPC_TIMEOUT)
+            .await
+        {
             Ok(answer) => answered(node, answer),
-            Err(error) => {
-                Err(CallError::Unreachable { node: node.clone(), reason: error.to_string() })
-            }
+            Err(error) => Err(CallError::Unreachable {
+                node: node.clone(),
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -326,8 +357,9 @@ impl Testnet for DockerTestnet {
                 () = lines.closed() => return Ok(()),
             };
             let Some(line) = line else { return Ok(()) };
-            let line = line
-                .map_err(|error| error.during(format_args!("failed to follow the log of `{node}`")))?;
+            let line = line.map_err(|error| {
+                error.during(format_args!("failed to follow the log of `{node}`"))
+            })?;
             if lines.send(line).await.is_err() {
                 return Ok(());
             }
@@ -345,11 +377,16 @@ impl Testnet for DockerTestnet {
         let tunnel = self.agent.open_tunnel(node.as_ref(), port).await;
         let mut tunnel = tunnel.map_err(|error| lost(&operation, error))?;
         let copied = tokio::io::copy_bidirectional(&mut stream, &mut tunnel).await;
-        copied.map(|_| ()).map_err(|error| RuntimeError::with_source(operation, error))
+        copied
+            .map(|_| ())
+            .map_err(|error| RuntimeError::with_source(operation, error))
     }
 
     fn credentials(&self) -> (String, String) {
-        (self.template.context.rpc_user.clone(), self.template.context.rpc_password.clone())
+        (
+            self.template.context.rpc_user.clone(),
+            self.template.context.rpc_password.clone(),
+        )
     }
 
     async fn put_state(&self, state: Value) -> Result<(), RuntimeError> {
@@ -365,7 +402,9 @@ impl Testnet for DockerTestnet {
     }
 
     async fn detach(mut self: Box<Self>) -> Result<(), RuntimeError> {
-        let Some(held) = self.held.take() else { return Ok(()) };
+        let Some(held) = self.held.take() else {
+            return Ok(());
+        };
         if self.template.identity.ownership == Ownership::Owned {
             // The stream closes with `held`, and the reaper does what it is for.
             return Err(RuntimeError::new(format!(
@@ -395,7 +434,9 @@ impl Testnet for DockerTestnet {
             left: vec![format!("everything of run `{run}`: {error}")],
         });
         if let Some(held) = held {
-            held.journal.note(Entry::Ended { left: teardown.left.clone() });
+            held.journal.note(Entry::Ended {
+                left: teardown.left.clone(),
+            });
         }
         teardown
     }
@@ -427,7 +468,10 @@ fn answered(node: &NodeName, answer: RpcAnswer) -> Result<Value, CallError> {
 fn unreadable(node: &NodeName, status: u16, body: &Value) -> CallError {
     let body: String = body.to_string().chars().take(200).collect();
     let reason = format!("its answer is no JSON-RPC (HTTP status {status}): {body}");
-    CallError::Unreachable { node: node.clone(), reason }
+    CallError::Unreachable {
+        node: node.clone(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -443,8 +487,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_result_or_the_nodes_own_error() {
-        assert_eq!(answer(200, json!({"result": 7, "error": null, "id": 1})), Ok(json!(7)));
-        assert_eq!(answer(200, json!({"result": null, "error": null})), Ok(Value::Null));
+        assert_eq!(
+            answer(200, json!({"result": 7, "error": null, "id": 1})),
+            Ok(json!(7))
+        );
+        assert_eq!(
+            answer(200, json!({"result": null, "error": null})),
+            Ok(Value::Null)
+        );
         let error = json!({"result": null, "error": {"code": -32601, "message": "no"}});
         let expected = RpcError::new(code::METHOD_NOT_FOUND, "no");
         assert_eq!(answer(404, error), Err(CallError::Node(expected)));
@@ -452,9 +502,16 @@ mod tests {
 
     #[test]
     fn what_is_no_json_rpc_is_no_answer() {
-        for (status, body) in [(401, Value::Null), (200, json!({})), (500, json!({"result": 1}))] {
+        for (status, body) in [
+            (401, Value::Null),
+            (200, json!({})),
+            (500, json!({"result": 1})),
+        ] {
             let result = answer(status, body);
-            assert!(matches!(result, Err(CallError::Unreachable { .. })), "{status}");
+            assert!(
+                matches!(result, Err(CallError::Unreachable { .. })),
+                "{status}"
+            );
         }
     }
 }

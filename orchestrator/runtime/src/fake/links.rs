@@ -101,7 +101,11 @@ impl Links {
     /// For how long this ordered pair has been open so far.
     pub(super) fn open_for(&self, pair: Pair, now: Timestamp) -> Duration {
         let before = self.open.get(&pair).copied().unwrap_or_default();
-        if self.passes(pair) { before + (now - self.since) } else { before }
+        if self.passes(pair) {
+            before + (now - self.since)
+        } else {
+            before
+        }
     }
 
     /// What an enforcer would have counted by now.
@@ -114,15 +118,23 @@ impl Links {
             drops: (0..cut.drops.len())
                 .map(|place| DropCounters {
                     protocol,
-                    probes: self.probes.get(&(cut.id.clone(), place)).copied().unwrap_or(0),
+                    probes: self
+                        .probes
+                        .get(&(cut.id.clone(), place))
+                        .copied()
+                        .unwrap_or(0),
                     group: 0,
                 })
                 .collect(),
         });
-        Counters { cuts: cuts.collect() }
+        Counters {
+            cuts: cuts.collect(),
+        }
     }
 }
 
 fn pairs(from: &[IpAddr], to: &[IpAddr]) -> impl Iterator<Item = Pair> {
-    from.iter().flat_map(move |a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b)
+    from.iter()
+        .flat_map(move |a| to.iter().map(move |b| (*a, *b)))
+        .filter(|(a, b)| a != b)
 }

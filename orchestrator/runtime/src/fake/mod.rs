@@ -58,14 +58,22 @@ impl Runtime for FakeRuntime {
         launch: Launch,
         progress: ProgressSink,
     ) -> Result<Box<dyn Testnet>, RuntimeError> {
-        self.net.record(Call::Launch { run: launch.run.clone() })?;
+        self.net.record(Call::Launch {
+            run: launch.run.clone(),
+        })?;
         let nodes = launch.plan.nodes.iter().filter(|node| !node.joins);
         let names: Vec<_> = nodes.map(|node| node.name.clone()).collect();
         for phase in ["create", "start"] {
             // Progress is a courtesy: nobody has to listen.
-            let _ = progress.send(Progress::Phase { name: phase, total: names.len() });
+            let _ = progress.send(Progress::Phase {
+                name: phase,
+                total: names.len(),
+            });
             for name in &names {
-                let _ = progress.send(Progress::Step { name: phase, item: name.0.clone() });
+                let _ = progress.send(Progress::Step {
+                    name: phase,
+                    item: name.0.clone(),
+                });
             }
         }
         let info = self.net.begin(launch, "fake");

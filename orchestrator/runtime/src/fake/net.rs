@@ -34,19 +34,40 @@ const SUBNET: u32 = 0x0a63_0000;
 #[expect(missing_docs, reason = "the fields are the methods' arguments")]
 pub enum Call {
     Check,
-    Launch { run: RunId },
+    Launch {
+        run: RunId,
+    },
     List,
-    Attach { run: RunId },
-    Remove { run: RunId },
+    Attach {
+        run: RunId,
+    },
+    Remove {
+        run: RunId,
+    },
     Gc,
-    Rpc { node: NodeName, method: String, params: Value },
-    Apply { table: LinkTable },
+    Rpc {
+        node: NodeName,
+        method: String,
+        params: Value,
+    },
+    Apply {
+        table: LinkTable,
+    },
     Counters,
-    Node { node: NodeName, verb: NodeVerb },
-    Join { node: NodeName },
+    Node {
+        node: NodeName,
+        verb: NodeVerb,
+    },
+    Join {
+        node: NodeName,
+    },
     States,
-    Logs { node: NodeName },
-    PutState { state: Value },
+    Logs {
+        node: NodeName,
+    },
+    PutState {
+        state: Value,
+    },
     GetState,
     Detach,
     Teardown,
@@ -104,15 +125,22 @@ pub(super) struct FakeNode {
 
 impl Default for FakeNet {
     fn default() -> Self {
-        let inner =
-            Inner { born: Instant::now(), state: Mutex::default(), changed: Notify::new() };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            born: Instant::now(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 }
 
 impl fmt::Debug for FakeNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FakeNet").field("calls", &self.state().calls.len()).finish_non_exhaustive()
+        f.debug_struct("FakeNet")
+            .field("calls", &self.state().calls.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,8 +193,16 @@ impl FakeNet {
             let mut state = self.state();
             let entry = state.node_mut(node);
             entry.seq += 1;
-            let record = EventRecord { seq: entry.seq, time_ns: at.0, event };
-            NetEvent::Node { node: node.clone(), incarnation: entry.incarnation, record }
+            let record = EventRecord {
+                seq: entry.seq,
+                time_ns: at.0,
+                event,
+            };
+            NetEvent::Node {
+                node: node.clone(),
+                incarnation: entry.incarnation,
+                record,
+            }
         };
         self.schedule(at, event);
     }
@@ -231,7 +267,10 @@ impl FakeNet {
 /// What the runtime and its testnet do to it.
 impl FakeNet {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a call, tells the observers, and fails if the script says so.
@@ -240,13 +279,19 @@ impl FakeNet {
             let mut state = self.state();
             let number = state.calls.len();
             state.calls.push(call.clone());
-            (number, state.fail_at.contains(&number), state.observers.clone())
+            (
+                number,
+                state.fail_at.contains(&number),
+                state.observers.clone(),
+            )
         };
         for observer in observers {
             observer(self, &call);
         }
         if fails {
-            return Err(RuntimeError::new(format!("the fake was told to fail at call {number}")));
+            return Err(RuntimeError::new(format!(
+                "the fake was told to fail at call {number}"
+            )));
         }
         Ok(())
     }
@@ -256,7 +301,12 @@ impl FakeNet {
             .plan
             .nodes
             .iter()
-            .map(|node| (node.name.clone(), IpAddr::V4(Ipv4Addr::from(SUBNET + node.host))))
+            .map(|node| {
+                (
+                    node.name.clone(),
+                    IpAddr::V4(Ipv4Addr::from(SUBNET + node.host)),
+                )
+            })
             .collect();
         let info = RunInfo {
             run: launch.run,
@@ -286,7 +336,11 @@ impl FakeNet {
             run: info.run.clone(),
             name: info.name.clone(),
             state: if state.detached { "detached" } else { "owned" }.into(),
-            nodes: state.nodes.values().filter(|node| node.state != NodeState::Planned).count(),
+            nodes: state
+                .nodes
+                .values()
+                .filter(|node| node.state != NodeState::Planned)
+                .count(),
             started: info.started.0 / 1_000_000_000,
         })
     }
@@ -310,9 +364,15 @@ impl FakeNet {
                 })
                 .map(|(other, node)| (other.clone(), node.address))
                 .collect();
-            (state.quiet, state.info.as_ref().map(|info| info.plan.clone()), peers)
+            (
+                state.quiet,
+                state.info.as_ref().map(|info| info.plan.clone()),
+                peers,
+            )
         };
-        let Some(plan) = plan.filter(|_| !quiet) else { return };
+        let Some(plan) = plan.filter(|_| !quiet) else {
+            return;
+        };
         self.say_started(name, plan.chain.premine);
         let find = |name: &NodeName| plan.nodes.iter().find(|node| node.name == *name);
         for (peer, _) in peers {
@@ -324,7 +384,14 @@ impl FakeNet {
     fn say_started(&self, name: &NodeName, height: u32) {
         let incarnation = self.state().node_mut(name).incarnation;
         let tip = format!("{height:064x}");
-        self.emit(name, Event::NodeStarted { incarnation, tip, height });
+        self.emit(
+            name,
+            Event::NodeStarted {
+                incarnation,
+                tip,
+                height,
+            },
+        );
     }
 
     /// Lets a node say that it is connected with another; a DNS seed says that it reached it.
@@ -337,7 +404,12 @@ impl FakeNet {
         };
         let address = std::net::SocketAddr::new(ip, P2P_PORT).to_string();
         if planned.is_some_and(|node| node.roles.contains(&Role::DnsSeed)) {
-            self.emit(name, Event::DnsNodeReached { address: address.clone() });
+            self.emit(
+                name,
+                Event::DnsNodeReached {
+                    address: address.clone(),
+                },
+            );
         }
         self.emit(
             name,
@@ -366,14 +438,21 @@ impl FakeNet {
         if state == NodeState::Exited {
             self.event_after(
                 Duration::ZERO,
-                NetEvent::NodeExited { node: name.clone(), code, last_lines },
+                NetEvent::NodeExited {
+                    node: name.clone(),
+                    code,
+                    last_lines,
+                },
             );
         }
     }
 
     pub(super) fn respond(&self, node: &NodeName, method: &str, params: &Value) -> Answer {
         let responders = self.state().responders.clone();
-        responders.iter().rev().find_map(|responder| responder(self, node, method, params))
+        responders
+            .iter()
+            .rev()
+            .find_map(|responder| responder(self, node, method, params))
     }
 
     pub(super) fn let_go(&self) {
@@ -383,14 +462,23 @@ impl FakeNet {
     pub(super) fn end(&self, progress: &ProgressSink) -> Teardown {
         let mut state = self.state();
         let removed: Vec<_> = std::mem::take(&mut state.nodes).into_keys().collect();
-        let _ = progress.send(Progress::Phase { name: "remove", total: removed.len() });
+        let _ = progress.send(Progress::Phase {
+            name: "remove",
+            total: removed.len(),
+        });
         for node in &removed {
-            let _ = progress.send(Progress::Step { name: "remove", item: node.0.clone() });
+            let _ = progress.send(Progress::Step {
+                name: "remove",
+                item: node.0.clone(),
+            });
         }
         state.info = None;
         state.ended = true;
         self.inner.changed.notify_one();
-        Teardown { removed: removed.len(), left: state.left.clone() }
+        Teardown {
+            removed: removed.len(),
+            left: state.left.clone(),
+        }
     }
 
     pub(super) async fn next(&self) -> Option<NetEvent> {
@@ -437,7 +525,9 @@ impl State {
     /// # Panics
     /// When the plan has no such node: a test's mistake.
     pub(super) fn node_mut(&mut self, name: &NodeName) -> &mut FakeNode {
-        self.nodes.get_mut(name).unwrap_or_else(|| panic!("the plan has no node `{name}`"))
+        self.nodes
+            .get_mut(name)
+            .unwrap_or_else(|| panic!("the plan has no node `{name}`"))
     }
 
     pub(super) fn node(&self, name: &NodeName) -> Option<&FakeNode> {
@@ -451,6 +541,12 @@ impl State {
 
 impl FakeNode {
     const fn new(address: IpAddr) -> Self {
-        Self { state: NodeState::Planned, address, incarnation: 0, seq: 0, log: Vec::new() }
+        Self {
+            state: NodeState::Planned,
+            address,
+            incarnation: 0,
+            seq: 0,
+            log: Vec::new(),
+        }
     }
 }

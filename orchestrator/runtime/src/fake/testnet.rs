@@ -62,11 +62,18 @@ impl Testnet for FakeTestnet {
     }
 
     async fn rpc(&self, node: &NodeName, method: &str, params: Value) -> Result<Value, CallError> {
-        let call =
-            Call::Rpc { node: node.clone(), method: method.to_owned(), params: params.clone() };
-        let unreachable =
-            |reason: String| CallError::Unreachable { node: node.clone(), reason };
-        self.net.record(call).map_err(|error| unreachable(error.to_string()))?;
+        let call = Call::Rpc {
+            node: node.clone(),
+            method: method.to_owned(),
+            params: params.clone(),
+        };
+        let unreachable = |reason: String| CallError::Unreachable {
+            node: node.clone(),
+            reason,
+        };
+        self.net
+            .record(call)
+            .map_err(|error| unreachable(error.to_string()))?;
         match self.net.state().node(node).map(|node| node.state) {
             Some(NodeState::Running) => {}
             Some(state) => return Err(unreachable(format!("its state is {state:?}"))),
@@ -88,7 +95,9 @@ impl Testnet for FakeTestnet {
     }
 
     async fn apply(&self, table: LinkTable) -> Result<Applied, RuntimeError> {
-        self.net.record(Call::Apply { table: table.clone() })?;
+        self.net.record(Call::Apply {
+            table: table.clone(),
+        })?;
         let now = self.net.now();
         let addresses: Vec<IpAddr> = self.info.addresses.values().copied().collect();
         Ok(self.net.state().links.apply(table, now, &addresses))
@@ -101,7 +110,10 @@ impl Testnet for FakeTestnet {
     }
 
     async fn node(&self, node: &NodeName, verb: NodeVerb) -> Result<(), RuntimeError> {
-        self.net.record(Call::Node { node: node.clone(), verb })?;
+        self.net.record(Call::Node {
+            node: node.clone(),
+            verb,
+        })?;
         self.known(node)?;
         match verb {
             NodeVerb::Kill => self.net.ended(node, NodeState::Exited, Some(137)),
@@ -127,7 +139,10 @@ impl Testnet for FakeTestnet {
     async fn states(&self) -> Result<BTreeMap<NodeName, NodeState>, RuntimeError> {
         self.net.record(Call::States)?;
         let state = self.net.state();
-        Ok(state.nodes().map(|(name, node)| (name.clone(), node.state)).collect())
+        Ok(state
+            .nodes()
+            .map(|(name, node)| (name.clone(), node.state))
+            .collect())
     }
 
     async fn logs(&self, node: &NodeName, lines: usize) -> Result<Vec<String>, RuntimeError> {
@@ -156,7 +171,9 @@ impl Testnet for FakeTestnet {
         port: u16,
         _stream: TcpStream,
     ) -> Result<(), RuntimeError> {
-        Err(RuntimeError::new(format!("port {port} of `{node}` does not answer: it is a fake")))
+        Err(RuntimeError::new(format!(
+            "port {port} of `{node}` does not answer: it is a fake"
+        )))
     }
 
     fn credentials(&self) -> (String, String) {
@@ -164,7 +181,9 @@ impl Testnet for FakeTestnet {
     }
 
     async fn put_state(&self, state: Value) -> Result<(), RuntimeError> {
-        self.net.record(Call::PutState { state: state.clone() })?;
+        self.net.record(Call::PutState {
+            state: state.clone(),
+        })?;
         self.net.state().document = state;
         Ok(())
     }
@@ -183,7 +202,9 @@ impl Testnet for FakeTestnet {
     async fn teardown(self: Box<Self>, progress: ProgressSink) -> Teardown {
         let failed = self.net.record(Call::Teardown);
         let mut teardown = self.net.end(&progress);
-        teardown.left.extend(failed.err().map(|error| error.to_string()));
+        teardown
+            .left
+            .extend(failed.err().map(|error| error.to_string()));
         teardown
     }
 }
@@ -200,14 +221,20 @@ fn encode(result: &impl Serialize) -> Result<Value, CallError> {
 
 fn listen(state: &mut State, node: &NodeName, params: Value) -> Result<Value, CallError> {
     let listen: ProbeListen = decode(params)?;
-    state.heard.insert((node.clone(), listen.id), BTreeMap::new());
+    state
+        .heard
+        .insert((node.clone(), listen.id), BTreeMap::new());
     Ok(Value::Null)
 }
 
 fn send(state: &mut State, node: &NodeName, params: Value) -> Result<Value, CallError> {
     let send: ProbeSend = decode(params)?;
     let own = state.node_mut(node).address;
-    let targets = send.targets.iter().map(|&to| probe(state, own, to, &send)).collect();
+    let targets = send
+        .targets
+        .iter()
+        .map(|&to| probe(state, own, to, &send))
+        .collect();
     encode(&ProbeSent { targets })
 }
 
@@ -266,7 +293,9 @@ fn report(state: &State, node: &NodeName, params: Value) -> Result<Value, CallEr
 /// One connection with every other running node; a byte arrives for every open millisecond.
 fn sockets(state: &State, node: &NodeName, now: Timestamp) -> Sockets {
     let Some(own) = state.node(node).map(|node| node.address) else {
-        return Sockets { sockets: Vec::new() };
+        return Sockets {
+            sockets: Vec::new(),
+        };
     };
     let others = state
         .nodes()
@@ -275,9 +304,8 @@ fn sockets(state: &State, node: &NodeName, now: Timestamp) -> Sockets {
     let sockets = others.map(|(number, (_, other))| {
         let whole =
             state.links.passes((own, other.address)) && state.links.passes((other.address, own));
-        let bytes = |pair| {
-            u64::try_from(state.links.open_for(pair, now).as_millis()).unwrap_or(u64::MAX)
-        };
+        let bytes =
+            |pair| u64::try_from(state.links.open_for(pair, now).as_millis()).unwrap_or(u64::MAX);
         SocketInfo {
             peer: number as u64 + 1,
             local: format!("{own}:{P2P_PORT}"),
@@ -293,5 +321,7 @@ fn sockets(state: &State, node: &NodeName, now: Timestamp) -> Sockets {
             error: None,
         }
     });
-    Sockets { sockets: sockets.collect() }
+    Sockets {
+        sockets: sockets.collect(),
+    }
 }

@@ -61,7 +61,10 @@ fn the_same_program_gives_the_same_bytes_and_another_one_another_tag() {
         Image::of(name, binary.into()).unwrap()
     };
     let first = image("netsplit-node", 1);
-    assert_eq!(first.archive().unwrap(), image("netsplit-node", 1).archive().unwrap());
+    assert_eq!(
+        first.archive().unwrap(),
+        image("netsplit-node", 1).archive().unwrap()
+    );
     assert_eq!(first.reference, image("netsplit-node", 1).reference);
     assert_ne!(first.reference, image("netsplit-node", 2).reference);
     assert_ne!(first.reference[14..], image("netsplit", 1).reference[9..]);
@@ -75,7 +78,13 @@ fn the_archive_names_its_parts_by_their_digests() {
     let mut parts = std::collections::BTreeMap::new();
     for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
         let mut entry = entry.unwrap();
-        assert_eq!((entry.header().mtime().unwrap(), entry.header().uid().unwrap()), (0, 0));
+        assert_eq!(
+            (
+                entry.header().mtime().unwrap(),
+                entry.header().uid().unwrap()
+            ),
+            (0, 0)
+        );
         let path = entry.path().unwrap().to_string_lossy().into_owned();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
@@ -92,7 +101,14 @@ fn the_archive_names_its_parts_by_their_digests() {
     let names: Vec<_> = files
         .entries()
         .unwrap()
-        .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     assert_eq!(names, ["data/", "run/", "tmp/", "netsplit"]);
 }

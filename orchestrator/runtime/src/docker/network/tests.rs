@@ -10,7 +10,11 @@ fn subnet(text: &str) -> Subnet {
 
 fn subnets() -> impl Strategy<Value = Subnet> {
     // Private space, so that what is taken often lies where a subnet is looked for.
-    (prop_oneof![Just(10_u8), Just(172), Just(192), any::<u8>()], any::<[u8; 3]>(), 0..=32_u8)
+    (
+        prop_oneof![Just(10_u8), Just(172), Just(192), any::<u8>()],
+        any::<[u8; 3]>(),
+        0..=32_u8,
+    )
         .prop_map(|(a, [b, c, d], prefix)| Subnet::new(Ipv4Addr::new(a, b, c, d), prefix))
 }
 
@@ -50,7 +54,11 @@ fn a_route_over_all_of_10_moves_the_run_elsewhere() {
     let chosen = choose(20, &[subnet("10.0.0.0/8")], 7).unwrap();
     assert!(chosen.overlaps(subnet("172.16.0.0/12")));
     let private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].map(subnet);
-    assert!(choose(20, &private, 7).unwrap().overlaps(subnet("198.18.0.0/15")));
+    assert!(
+        choose(20, &private, 7)
+            .unwrap()
+            .overlaps(subnet("198.18.0.0/15"))
+    );
     assert_eq!(choose(20, &[subnet("0.0.0.0/0")], 7), None);
 }
 
@@ -58,7 +66,10 @@ fn a_route_over_all_of_10_moves_the_run_elsewhere() {
 fn the_last_free_subnet_is_found_from_anywhere() {
     let free = subnet("10.77.16.0/20");
     let mut taken: Vec<_> = (0..4096_u32)
-        .map(|place| Subnet { first: 0x0a00_0000 + (place << 12), prefix: 20 })
+        .map(|place| Subnet {
+            first: 0x0a00_0000 + (place << 12),
+            prefix: 20,
+        })
         .filter(|other| *other != free)
         .collect();
     taken.extend(RANGES[1..].iter().copied());
@@ -70,7 +81,11 @@ fn the_last_free_subnet_is_found_from_anywhere() {
 #[test]
 fn routes_are_read_in_the_kernels_notation() {
     let line = "eth0\t0000FEA9\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0";
-    let expected = if cfg!(target_endian = "little") { "169.254.0.0/16" } else { "0.0.254.169/16" };
+    let expected = if cfg!(target_endian = "little") {
+        "169.254.0.0/16"
+    } else {
+        "0.0.254.169/16"
+    };
     assert_eq!(route(line), Ok(Some(subnet(expected))));
     let default = "eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0";
     assert_eq!(route(default), Ok(None));
@@ -96,7 +111,11 @@ fn a_subnet_grows_with_the_highest_address() {
 fn devices_fit_the_kernel_and_differ_by_run() {
     let device = |run: &str| device(&RunId(run.into()));
     assert_eq!(&device("partition-7f3a9c21")[..11], "ns-7f3a9c21");
-    for run in ["a", "partition-7f3a9c21", "a-very-long-name-of-a-topology-00000000"] {
+    for run in [
+        "a",
+        "partition-7f3a9c21",
+        "a-very-long-name-of-a-topology-00000000",
+    ] {
         assert_eq!(device(run).len(), 15);
     }
     assert_ne!(device("a-00000001"), device("b-00000001"));

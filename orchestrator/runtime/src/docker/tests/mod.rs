@@ -1,5 +1,7 @@
 //! The life of runs on an engine that exists only here.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod fake_engine;
 mod unwind;
 

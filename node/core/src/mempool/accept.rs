@@ -197,7 +197,11 @@ impl Mempool {
         now: WallTime,
     ) -> Result<Entry, TxReject> {
         let tip = chain.tip();
-        let fee = check_inputs(&tx, coins, tip.height + 1).map_err(TxReject::invalid)?;
+        let fee = check_inputs(&tx, coins, tip.height + 1).map_err(|word| match word {
+            // Mature for a sender who is a block ahead.
+            "bad-txns-premature-spend-of-coinbase" => TxReject::policy(word),
+            _ => TxReject::invalid(word),
+        })?;
         let median_at = |height: u32| {
             let hash = chain
                 .hash_at(height.min(tip.height))

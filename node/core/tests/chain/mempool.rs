@@ -144,7 +144,7 @@ fn every_word_of_the_door() {
     let premature = pool.tx(12, 1, 1000);
     assert_eq!(
         pool.refuse(&premature),
-        invalid("bad-txns-premature-spend-of-coinbase")
+        policy("bad-txns-premature-spend-of-coinbase")
     );
 }
 

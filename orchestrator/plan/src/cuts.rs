@@ -26,7 +26,10 @@ impl Partition {
             for (j, to) in self.groups.iter().enumerate() {
                 let wanted = i != j && (!self.one_way || (i == 0 && j == 1));
                 if wanted && !from.is_empty() && !to.is_empty() {
-                    drops.push(DirectedDrop { from: from.clone(), to: to.clone() });
+                    drops.push(DirectedDrop {
+                        from: from.clone(),
+                        to: to.clone(),
+                    });
                 }
             }
         }

@@ -36,22 +36,45 @@ impl Plan {
     }
 
     fn write_nodes(&self, out: &mut String) -> fmt::Result {
-        let name = self.nodes.iter().map(|node| node.name.0.len()).max().unwrap_or(0).max(4);
-        let roles = self.nodes.iter().map(|node| roles(node).len()).max().unwrap_or(0).max(5);
+        let name = self
+            .nodes
+            .iter()
+            .map(|node| node.name.0.len())
+            .max()
+            .unwrap_or(0)
+            .max(4);
+        let roles = self
+            .nodes
+            .iter()
+            .map(|node| roles(node).len())
+            .max()
+            .unwrap_or(0)
+            .max(5);
         let zone = |node: &PlannedNode| node.zone.clone().unwrap_or_else(|| "-".to_owned());
-        let zones = self.nodes.iter().map(|node| zone(node).len()).max().unwrap_or(0).max(4);
-        writeln!(out, "\nnodes     {}, in the order they start\n", self.nodes.len())?;
+        let zones = self
+            .nodes
+            .iter()
+            .map(|node| zone(node).len())
+            .max()
+            .unwrap_or(0)
+            .max(4);
         writeln!(
             out,
-            "  host  {:name$}  {:roles$}  {:zones$}  share  peers    notes",
+            "\nnodes     {}, in the order they start\n",
+            self.nodes.len()
+        )?;
+        writeln!(
+            out,
+            "  host  {:name$}  {:roles$}  {:zones$}   share  peers  notes",
             "name", "roles", "zone"
         )?;
         for node in &self.nodes {
-            let share =
-                node.share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", share * 100.0));
+            let share = node
+                .share
+                .map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", share * 100.0));
             let peers = format!("{}..{}", node.peers.min, node.peers.max);
             let line = format!(
-                "  {:>4}  {:name$}  {:roles$}  {:zones$}  {share:>5}  {peers:7}  {}",
+                "  {:>4}  {:name$}  {:roles$}  {:zones$}  {share:>6}  {peers:5}  {}",
                 node.host,
                 node.name,
                 self::roles(node),
@@ -83,8 +106,17 @@ fn write_action(out: &mut String, action: &Action) -> fmt::Result {
         }
         Action::Churn(churn) => {
             for event in &churn.events {
-                let word = if event.verb == NodeVerb::Start { "returns" } else { "leaves" };
-                writeln!(out, "        {:>8}  {} {word}", duration(event.at_ms), event.node)?;
+                let word = if event.verb == NodeVerb::Start {
+                    "returns"
+                } else {
+                    "leaves"
+                };
+                writeln!(
+                    out,
+                    "        {:>8}  {} {word}",
+                    duration(event.at_ms),
+                    event.node
+                )?;
             }
         }
         Action::Nodes { nodes, .. } | Action::Join { nodes } => {
@@ -103,7 +135,11 @@ fn write_action(out: &mut String, action: &Action) -> fmt::Result {
 }
 
 fn roles(node: &PlannedNode) -> String {
-    node.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+    node.roles
+        .iter()
+        .map(|role| role.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn notes(node: &PlannedNode) -> String {

@@ -1,6 +1,9 @@
 //! What each node of a plan is told at birth.
 
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use netsplit_api::config::{
     ChainConfig, DNS_PORT, Discovery, MinerConfig, NodeConfig, P2P_PORT, PROBE_PORT, Password,
@@ -35,8 +38,10 @@ impl Plan {
     /// When `context` lacks the node's address: it holds that of every planned node.
     #[must_use]
     pub fn node_config(&self, node: &PlannedNode, context: &RunContext) -> NodeConfig {
-        let address =
-            *context.addresses.get(&node.name).expect("the context holds every node's address");
+        let address = *context
+            .addresses
+            .get(&node.name)
+            .expect("the context holds every node's address");
         NodeConfig {
             name: node.name.0.clone(),
             roles: node.roles.clone(),
@@ -78,7 +83,10 @@ impl Plan {
     }
 
     fn dns_seeds(&self, context: &RunContext) -> Vec<SocketAddr> {
-        let seeds = self.nodes.iter().filter(|node| node.roles.contains(&Role::DnsSeed));
+        let seeds = self
+            .nodes
+            .iter()
+            .filter(|node| node.roles.contains(&Role::DnsSeed));
         seeds
             .filter_map(|node| context.addresses.get(&node.name))
             .map(|address| SocketAddr::new(*address, DNS_PORT))
@@ -90,7 +98,9 @@ impl Plan {
             return Vec::new();
         }
         let serves = |other: &&PlannedNode| {
-            !other.joins && other.name != node.name && other.roles.iter().any(|r| *r != Role::DnsSeed)
+            !other.joins
+                && other.name != node.name
+                && other.roles.iter().any(|r| *r != Role::DnsSeed)
         };
         self.nodes
             .iter()

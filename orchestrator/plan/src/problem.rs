@@ -19,14 +19,19 @@ pub struct Source {
 impl Source {
     /// A text with a name.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
     }
 
     /// Line and column, both from 1, of a byte offset; columns count characters.
     fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before.get(line_start..).map_or(0, |line| line.chars().count());
+        let column = before
+            .get(line_start..)
+            .map_or(0, |line| line.chars().count());
         (before.matches('\n').count() + 1, column + 1)
     }
 }
@@ -60,7 +65,11 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )
     }
 }
 
@@ -102,11 +111,14 @@ impl Problems {
         for problem in &self.list {
             let report = Report {
                 problem,
-                source: self.sources.get(problem.span.source).map(|source| {
-                    NamedSource::new(&source.name, source.text.clone())
-                }),
+                source: self
+                    .sources
+                    .get(problem.span.source)
+                    .map(|source| NamedSource::new(&source.name, source.text.clone())),
             };
-            handler.render_report(&mut text, &report).expect("a string takes any text");
+            handler
+                .render_report(&mut text, &report)
+                .expect("a string takes any text");
         }
         text
     }
@@ -140,7 +152,10 @@ impl std::error::Error for Report<'_> {}
 
 impl Diagnostic for Report<'_> {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.problem
+            .help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -171,7 +186,11 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), label: "here".to_owned(), help: None }
+        Self {
+            message: message.into(),
+            label: "here".to_owned(),
+            help: None,
+        }
     }
 
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
@@ -192,7 +211,10 @@ impl Fault {
 
 impl Collector {
     pub(crate) const fn new() -> Self {
-        Self { sources: Vec::new(), list: Vec::new() }
+        Self {
+            sources: Vec::new(),
+            list: Vec::new(),
+        }
     }
 
     /// Adds a source and returns its number.
@@ -205,9 +227,23 @@ impl Collector {
         let (file, (line, column)) = self
             .sources
             .get(span.source)
-            .map_or((String::new(), (1, 1)), |s| (s.name.clone(), s.place(span.start)));
-        let Fault { message, label, help } = fault;
-        let problem = Problem { file, line, column, message, label, help, span };
+            .map_or((String::new(), (1, 1)), |s| {
+                (s.name.clone(), s.place(span.start))
+            });
+        let Fault {
+            message,
+            label,
+            help,
+        } = fault;
+        let problem = Problem {
+            file,
+            line,
+            column,
+            message,
+            label,
+            help,
+            span,
+        };
         if !self.list.contains(&problem) {
             self.list.push(problem);
         }
@@ -223,7 +259,10 @@ impl Collector {
             Some(value) if self.list.is_empty() => Ok(value),
             _ => {
                 self.list.sort_by_key(|problem| problem.span);
-                Err(Problems { sources: self.sources, list: self.list })
+                Err(Problems {
+                    sources: self.sources,
+                    list: self.list,
+                })
             }
         }
     }
@@ -255,8 +294,14 @@ mod tests {
     #[test]
     fn close_words_are_suggested_and_far_ones_are_not() {
         let words = ["partition", "pause", "heal"];
-        assert_eq!(did_you_mean("partiton", words).as_deref(), Some("did you mean `partition`?"));
-        assert_eq!(did_you_mean("heel", words).as_deref(), Some("did you mean `heal`?"));
+        assert_eq!(
+            did_you_mean("partiton", words).as_deref(),
+            Some("did you mean `partition`?")
+        );
+        assert_eq!(
+            did_you_mean("heel", words).as_deref(),
+            Some("did you mean `heal`?")
+        );
         assert_eq!(did_you_mean("xyzzy", words), None);
     }
 

@@ -8,10 +8,19 @@ use netsplit_plan::{
 };
 
 const FILES: [(&str, &str); 4] = [
-    ("quickstart", include_str!("../../../topologies/quickstart.yaml")),
-    ("partition", include_str!("../../../topologies/partition.yaml")),
+    (
+        "quickstart",
+        include_str!("../../../topologies/quickstart.yaml"),
+    ),
+    (
+        "partition",
+        include_str!("../../../topologies/partition.yaml"),
+    ),
     ("churn", include_str!("../../../topologies/churn.yaml")),
-    ("dns-outage", include_str!("../../../topologies/dns-outage.yaml")),
+    (
+        "dns-outage",
+        include_str!("../../../topologies/dns-outage.yaml"),
+    ),
 ];
 
 fn load(name: &str, text: &str, options: &Options) -> Plan {
@@ -44,7 +53,16 @@ fn a_plan_survives_json() {
 #[test]
 fn another_seed_gives_other_choices_and_the_same_one_the_same() {
     let (name, text) = FILES[2];
-    let with = |seed| load(name, text, &Options { seed: Some(seed), ..Options::default() });
+    let with = |seed| {
+        load(
+            name,
+            text,
+            &Options {
+                seed: Some(seed),
+                ..Options::default()
+            },
+        )
+    };
     assert_eq!(with(5), with(5));
     assert_ne!(with(5).steps, with(6).steps, "churn");
     assert_ne!(with(5).chain.payees, with(6).chain.payees, "keys");
@@ -54,11 +72,25 @@ fn another_seed_gives_other_choices_and_the_same_one_the_same() {
 fn one_more_node_does_not_reshuffle_the_others() {
     let (name, text) = FILES[1];
     let before = load(name, text, &Options::default());
-    let set = vec!["nodes.full.count=6".to_owned(), "nodes.extra.role=full".to_owned()];
-    let after = load(name, text, &Options { set, ..Options::default() });
+    let set = vec![
+        "nodes.full.count=6".to_owned(),
+        "nodes.extra.role=full".to_owned(),
+    ];
+    let after = load(
+        name,
+        text,
+        &Options {
+            set,
+            ..Options::default()
+        },
+    );
     assert_eq!(after.nodes.len(), before.nodes.len() + 3);
     for node in &before.nodes {
-        let same = after.nodes.iter().find(|other| other.name == node.name).unwrap();
+        let same = after
+            .nodes
+            .iter()
+            .find(|other| other.name == node.name)
+            .unwrap();
         assert_eq!(same.seed, node.seed, "{}", node.name);
     }
 }
@@ -70,12 +102,19 @@ fn nodes_start_seeds_first_and_wallets_last() {
     let names: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_ref()).collect();
     assert_eq!(
         names,
-        ["seed", "miner-1", "miner-2", "full-1", "full-2", "full-3", "full-4", "wallet"]
+        [
+            "seed", "miner-1", "miner-2", "full-1", "full-2", "full-3", "full-4", "wallet"
+        ]
     );
     let hosts: Vec<u32> = plan.nodes.iter().map(|node| node.host).collect();
     assert_eq!(hosts, (2..10).collect::<Vec<_>>());
     let share = |name: &str| {
-        plan.nodes.iter().find(|n| n.name == NodeName(name.to_owned())).unwrap().share.unwrap()
+        plan.nodes
+            .iter()
+            .find(|n| n.name == NodeName(name.to_owned()))
+            .unwrap()
+            .share
+            .unwrap()
     };
     assert!((share("miner-1") - 0.6).abs() < 1e-9);
     assert!((share("miner-2") - 0.4).abs() < 1e-9);

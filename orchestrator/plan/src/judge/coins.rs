@@ -20,7 +20,9 @@ const FIRST_SUBSIDY: u64 = 50 * 100_000_000;
 /// What all blocks up to and including `height` may create, in satoshis. The genesis block's output is not spendable and
 /// in no UTXO set.
 pub(super) fn subsidies(height: u32) -> u64 {
-    (1..=height).map(|h| FIRST_SUBSIDY.checked_shr(h / REGTEST_HALVING).unwrap_or(0)).sum()
+    (1..=height)
+        .map(|h| FIRST_SUBSIDY.checked_shr(h / REGTEST_HALVING).unwrap_or(0))
+        .sum()
 }
 
 fn find<'a>(seen: &'a Observations, tx: &TxRef) -> Option<&'a SentFact> {
@@ -54,12 +56,16 @@ pub(super) fn tx_queries(
     nodes: Option<&[NodeName]>,
     tx: &TxRef,
 ) -> Vec<Query> {
-    let Some(sent) = find(seen, tx) else { return Vec::new() };
+    let Some(sent) = find(seen, tx) else {
+        return Vec::new();
+    };
     let mut queries = select::unknown_tips(seen, nodes);
     let mut asked = BTreeSet::new();
     let fresh: BTreeSet<&BlockId> = seen.blocks().accepted_since(sent.at).collect();
     for node in select::with_chain(seen, nodes) {
-        let Some(tip) = select::tip(seen, node) else { continue };
+        let Some(tip) = select::tip(seen, node) else {
+            continue;
+        };
         for block in seen.blocks().chain(&tip.hash) {
             if !fresh.contains(&block.hash) {
                 break;
@@ -79,7 +85,9 @@ pub(super) fn confirmed(
     depth: u32,
 ) -> Judgement {
     let Some(sent) = find(seen, tx) else {
-        return Judgement::Violated { witness: "no such transaction was sent".to_owned() };
+        return Judgement::Violated {
+            witness: "no such transaction was sent".to_owned(),
+        };
     };
     let nodes = select::with_chain(seen, nodes);
     if nodes.is_empty() {
@@ -89,8 +97,10 @@ pub(super) fn confirmed(
         Ok(tips) => tips,
         Err(unknown) => return unknown,
     };
-    let depths: Vec<_> =
-        tips.iter().map(|(node, tip)| (*node, depth_of(seen, sent, tip))).collect();
+    let depths: Vec<_> = tips
+        .iter()
+        .map(|(node, tip)| (*node, depth_of(seen, sent, tip)))
+        .collect();
     let shallow: Vec<_> = depths.iter().filter(|(_, found)| *found < depth).collect();
     let Some((worst, found)) = shallow.iter().min_by_key(|(_, found)| *found) else {
         let least = depths.iter().map(|(_, found)| *found).min().unwrap_or(0);
@@ -110,7 +120,11 @@ pub(super) fn confirmed(
 fn depth_of(seen: &Observations, sent: &SentFact, tip: &Tip) -> u32 {
     seen.blocks()
         .chain(&tip.hash)
-        .take_while(|block| seen.blocks().first_accepted(&block.hash).is_some_and(|at| at >= sent.at))
+        .take_while(|block| {
+            seen.blocks()
+                .first_accepted(&block.hash)
+                .is_some_and(|at| at >= sent.at)
+        })
         .find(|block| contents(seen, &block.hash).is_some_and(|block| contains(block, &sent.txid)))
         .map_or(0, |block| tip.height.saturating_sub(block.height) + 1)
 }
@@ -137,8 +151,16 @@ pub(super) fn balance(
     let mut wrong = false;
     for node in nodes {
         let answer = match seen.answered_since(&balance_query(node), since.at) {
-            None => return Judgement::NotYet { status: format!("`{node}` has not answered") },
-            Some(Err(reason)) => return Judgement::NotYet { status: format!("`{node}`: {reason}") },
+            None => {
+                return Judgement::NotYet {
+                    status: format!("`{node}` has not answered"),
+                };
+            }
+            Some(Err(reason)) => {
+                return Judgement::NotYet {
+                    status: format!("`{node}`: {reason}"),
+                };
+            }
             Some(Ok(value)) => value,
         };
         let Some(balance) = Amount::from_json(answer) else {
@@ -151,7 +173,11 @@ pub(super) fn balance(
         shown.push(format!("`{node}` has {balance}"));
     }
     let shown = shown.join(", ");
-    if wrong { Judgement::NotYet { status: shown } } else { Judgement::Holds { witness: shown } }
+    if wrong {
+        Judgement::NotYet { status: shown }
+    } else {
+        Judgement::Holds { witness: shown }
+    }
 }
 
 fn supply_query(node: &NodeName) -> Query {
@@ -170,11 +196,7 @@ pub(super) fn supply_queries(
         .collect()
 }
 
-pub(super) fn supply(
-    seen: &Observations,
-    since: &Since,
-    nodes: Option<&[NodeName]>,
-) -> Judgement {
+pub(super) fn supply(seen: &Observations, since: &Since, nodes: Option<&[NodeName]>) -> Judgement {
     let nodes = select::select(seen, nodes, NodeView::keeps_coins);
     if nodes.is_empty() {
         return select::nobody();
@@ -182,11 +204,22 @@ pub(super) fn supply(
     let mut lowest = u32::MAX;
     for node in &nodes {
         let answer = match seen.answered_since(&supply_query(node), since.at) {
-            None => return Judgement::NotYet { status: format!("`{node}` has not answered") },
-            Some(Err(reason)) => return Judgement::NotYet { status: format!("`{node}`: {reason}") },
+            None => {
+                return Judgement::NotYet {
+                    status: format!("`{node}` has not answered"),
+                };
+            }
+            Some(Err(reason)) => {
+                return Judgement::NotYet {
+                    status: format!("`{node}`: {reason}"),
+                };
+            }
             Some(Ok(value)) => value,
         };
-        let height = answer.get("height").and_then(Value::as_u64).and_then(|h| h.try_into().ok());
+        let height = answer
+            .get("height")
+            .and_then(Value::as_u64)
+            .and_then(|h| h.try_into().ok());
         let total = answer.get("total_amount").and_then(Amount::from_json);
         let (Some(height), Some(total)) = (height, total) else {
             let reason = format!("`{node}` answered without height and total_amount: {answer}");
@@ -201,6 +234,9 @@ pub(super) fn supply(
         lowest = lowest.min(height);
     }
     Judgement::Holds {
-        witness: format!("coins are the subsidies on {} nodes, the lowest at {lowest}", nodes.len()),
+        witness: format!(
+            "coins are the subsidies on {} nodes, the lowest at {lowest}",
+            nodes.len()
+        ),
     }
 }

@@ -27,16 +27,26 @@ pub(super) fn queries(seen: &Observations, nodes: Option<&[NodeName]>, fresh: bo
         return unknown;
     }
     let nodes = select::with_chain(seen, nodes);
-    let Ok(tips) = select::tips(seen, &nodes) else { return unknown };
+    let Ok(tips) = select::tips(seen, &nodes) else {
+        return unknown;
+    };
     let tallest = tips.iter().max_by_key(|(_, tip)| tip.height);
-    tallest.into_iter().filter_map(|(node, tip)| ancestry(seen, node, tip)).collect()
+    tallest
+        .into_iter()
+        .filter_map(|(node, tip)| ancestry(seen, node, tip))
+        .collect()
 }
 
 /// Asks for the first block of a chain whose parent nobody told of.
 pub(super) fn ancestry(seen: &Observations, node: &NodeName, tip: &Tip) -> Option<Query> {
-    let last = seen.blocks().chain(&tip.hash).last().unwrap_or_else(|| tip.clone());
+    let last = seen
+        .blocks()
+        .chain(&tip.hash)
+        .last()
+        .unwrap_or_else(|| tip.clone());
     // What lies below the premined tip is the same everywhere and of no interest.
-    (last.height > seen.premine()).then(|| Query::rpc(node, "getblockheader", &json!([last.hash.as_str()])))
+    (last.height > seen.premine())
+        .then(|| Query::rpc(node, "getblockheader", &json!([last.hash.as_str()])))
 }
 
 pub(super) fn judge(
@@ -61,12 +71,7 @@ pub(super) fn judge(
 }
 
 /// How it stands now.
-fn current(
-    seen: &Observations,
-    since: &Since,
-    nodes: &[&NodeName],
-    wanted: &Wanted,
-) -> Judgement {
+fn current(seen: &Observations, since: &Since, nodes: &[&NodeName], wanted: &Wanted) -> Judgement {
     let tips = match select::tips(seen, nodes) {
         Ok(tips) => tips,
         Err(unknown) => return unknown,
@@ -76,12 +81,20 @@ fn current(
     };
     let behind = |tip: &Tip| {
         tip.height + wanted.lag >= best.height
-            && seen.blocks().fork(best, tip).is_ok_and(|fork| fork.hash == tip.hash)
+            && seen
+                .blocks()
+                .fork(best, tip)
+                .is_ok_and(|fork| fork.hash == tip.hash)
     };
-    if tips.iter().all(|(_, tip)| tip.hash == best.hash || behind(tip)) {
+    if tips
+        .iter()
+        .all(|(_, tip)| tip.hash == best.hash || behind(tip))
+    {
         return verdict(seen, since, best, nodes.len(), wanted);
     }
-    Judgement::NotYet { status: select::describe_tips(&tips) }
+    Judgement::NotYet {
+        status: select::describe_tips(&tips),
+    }
 }
 
 /// Tips that all nodes had at one instant not before the step began.
@@ -141,15 +154,24 @@ fn verdict(
         return Judgement::Holds { witness };
     }
     let after = seen.last_heal().unwrap_or(since.at);
-    match seen.blocks().fresh(tip, seen.premine(), after, wanted.fresh_blocks) {
+    match seen
+        .blocks()
+        .fresh(tip, seen.premine(), after, wanted.fresh_blocks)
+    {
         Ok(fresh) if fresh >= wanted.fresh_blocks => {
             select::holds_if_complete(seen, format!("{witness}, {fresh} of its blocks fresh"))
         }
         Ok(fresh) => Judgement::NotYet {
-            status: format!("one tip, {tip}, {fresh} of {} fresh blocks", wanted.fresh_blocks),
+            status: format!(
+                "one tip, {tip}, {fresh} of {} fresh blocks",
+                wanted.fresh_blocks
+            ),
         },
         Err(Gap(block)) => Judgement::NotYet {
-            status: format!("one tip, {tip}, but what lies below block ..{} is not known", block.short()),
+            status: format!(
+                "one tip, {tip}, but what lies below block ..{} is not known",
+                block.short()
+            ),
         },
     }
 }

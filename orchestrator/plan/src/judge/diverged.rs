@@ -15,9 +15,14 @@ fn sides<'a>(
 ) -> Vec<Vec<&'a NodeName>> {
     let counts = |node: &NodeName| match nodes {
         Some(nodes) => nodes.contains(node),
-        None => seen.node(node).is_some_and(|view| view.is_running() && view.keeps_chain()),
+        None => seen
+            .node(node)
+            .is_some_and(|view| view.is_running() && view.keeps_chain()),
     };
-    cut.groups.iter().map(|side| side.iter().filter(|node| counts(node)).collect()).collect()
+    cut.groups
+        .iter()
+        .map(|side| side.iter().filter(|node| counts(node)).collect())
+        .collect()
 }
 
 /// The highest tip of a side, if any is known.
@@ -32,15 +37,22 @@ pub(super) fn queries(
     between: &str,
     nodes: Option<&[NodeName]>,
 ) -> Vec<Query> {
-    let Some(cut) = seen.cut(between) else { return Vec::new() };
+    let Some(cut) = seen.cut(between) else {
+        return Vec::new();
+    };
     let sides = sides(seen, cut, nodes);
-    let silent = sides.iter().flatten().filter(|node| select::tip(seen, node).is_none());
+    let silent = sides
+        .iter()
+        .flatten()
+        .filter(|node| select::tip(seen, node).is_none());
     let unknown: Vec<Query> = silent.map(|node| Query::status(node)).collect();
     if !unknown.is_empty() {
         return unknown;
     }
     let bests = sides.iter().filter_map(|side| best(seen, side));
-    bests.filter_map(|(node, tip)| ancestry(seen, node, tip)).collect()
+    bests
+        .filter_map(|(node, tip)| ancestry(seen, node, tip))
+        .collect()
 }
 
 pub(super) fn judge(
@@ -50,7 +62,9 @@ pub(super) fn judge(
     min_blocks: u32,
 ) -> Judgement {
     let Some(cut) = seen.cut(between) else {
-        return Judgement::Violated { witness: format!("no cut `{between}` was made") };
+        return Judgement::Violated {
+            witness: format!("no cut `{between}` was made"),
+        };
     };
     let sides = sides(seen, cut, nodes);
     if sides.iter().any(Vec::is_empty) {
@@ -88,7 +102,9 @@ fn own_blocks(
         for (j, (_, other)) in tips.iter().enumerate() {
             if i != j {
                 let fork = seen.blocks().fork(tip, other)?;
-                let count = seen.blocks().fresh(tip, fork.height, cut.verified, min_blocks)?;
+                let count = seen
+                    .blocks()
+                    .fresh(tip, fork.height, cut.verified, min_blocks)?;
                 fewest = fewest.min(count);
             }
         }
@@ -115,7 +131,9 @@ fn conclude(
         return select::holds_if_complete(seen, shown);
     }
     if cut.healed.is_some() {
-        return Judgement::Violated { witness: format!("`{between}` was healed before: {shown}") };
+        return Judgement::Violated {
+            witness: format!("`{between}` was healed before: {shown}"),
+        };
     }
     Judgement::NotYet { status: shown }
 }

@@ -1,8 +1,8 @@
 //! How an assertion stands, as a pure function of what was seen.
 
 mod chain;
-mod converged;
 mod coins;
+mod converged;
 mod diverged;
 mod network;
 mod select;
@@ -52,9 +52,11 @@ impl Assertion {
     #[must_use]
     pub fn queries(&self, seen: &Observations, since: &Since) -> Vec<Query> {
         match self {
-            Self::Converged { nodes, fresh_blocks, .. } => {
-                converged::queries(seen, nodes.as_deref(), fresh_blocks.is_some())
-            }
+            Self::Converged {
+                nodes,
+                fresh_blocks,
+                ..
+            } => converged::queries(seen, nodes.as_deref(), fresh_blocks.is_some()),
             Self::Diverged { between, nodes, .. } => {
                 diverged::queries(seen, between, nodes.as_deref())
             }
@@ -71,7 +73,12 @@ impl Assertion {
     #[must_use]
     pub fn judge(&self, seen: &Observations, since: &Since) -> Judgement {
         match self {
-            Self::Converged { nodes, lag, min_height, fresh_blocks } => {
+            Self::Converged {
+                nodes,
+                lag,
+                min_height,
+                fresh_blocks,
+            } => {
                 let wanted = converged::Wanted {
                     lag: *lag,
                     min_height: min_height.unwrap_or(0),
@@ -79,9 +86,11 @@ impl Assertion {
                 };
                 converged::judge(seen, since, nodes.as_deref(), &wanted)
             }
-            Self::Diverged { between, nodes, min_blocks } => {
-                diverged::judge(seen, between, nodes.as_deref(), *min_blocks)
-            }
+            Self::Diverged {
+                between,
+                nodes,
+                min_blocks,
+            } => diverged::judge(seen, between, nodes.as_deref(), *min_blocks),
             Self::Height { nodes, at_least } => chain::height(seen, nodes.as_deref(), *at_least),
             Self::Peers { nodes, between } => {
                 network::peers(seen, since, nodes.as_deref(), *between)
@@ -92,9 +101,11 @@ impl Assertion {
             Self::Confirmed { nodes, tx, depth } => {
                 coins::confirmed(seen, nodes.as_deref(), tx, *depth)
             }
-            Self::Balance { nodes, at_least, at_most } => {
-                coins::balance(seen, since, nodes, *at_least, *at_most)
-            }
+            Self::Balance {
+                nodes,
+                at_least,
+                at_most,
+            } => coins::balance(seen, since, nodes, *at_least, *at_most),
             Self::Supply { nodes } => coins::supply(seen, since, nodes.as_deref()),
         }
     }

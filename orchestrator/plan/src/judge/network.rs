@@ -26,7 +26,10 @@ fn peer_count(seen: &Observations, since: &Since, node: &NodeName) -> Option<u64
     if let Some(peers) = view.peers() {
         return u64::try_from(peers).ok();
     }
-    let answer = seen.answered_since(&Query::status(node), since.at)?.as_ref().ok()?;
+    let answer = seen
+        .answered_since(&Query::status(node), since.at)?
+        .as_ref()
+        .ok()?;
     answer.get("peers").and_then(Value::as_u64)
 }
 
@@ -40,8 +43,10 @@ pub(super) fn peers(
     if nodes.is_empty() {
         return select::nobody();
     }
-    let counts: Vec<_> =
-        nodes.iter().map(|node| (*node, peer_count(seen, since, node))).collect();
+    let counts: Vec<_> = nodes
+        .iter()
+        .map(|node| (*node, peer_count(seen, since, node)))
+        .collect();
     let wrong: Vec<String> = counts
         .iter()
         .filter(|(_, count)| {
@@ -53,8 +58,16 @@ pub(super) fn peers(
         })
         .collect();
     if wrong.is_empty() {
-        let low = counts.iter().filter_map(|(_, count)| *count).min().unwrap_or(0);
-        let high = counts.iter().filter_map(|(_, count)| *count).max().unwrap_or(0);
+        let low = counts
+            .iter()
+            .filter_map(|(_, count)| *count)
+            .min()
+            .unwrap_or(0);
+        let high = counts
+            .iter()
+            .filter_map(|(_, count)| *count)
+            .max()
+            .unwrap_or(0);
         let witness = format!("{} nodes have {low} to {high} peers", counts.len());
         return Judgement::Holds { witness };
     }
@@ -69,7 +82,10 @@ pub(super) fn peers(
 }
 
 pub(super) fn reach_queries(from: &[NodeName], to: &[NodeName]) -> Vec<Query> {
-    vec![Query::Reach { from: from.to_vec(), to: to.to_vec() }]
+    vec![Query::Reach {
+        from: from.to_vec(),
+        to: to.to_vec(),
+    }]
 }
 
 pub(super) fn reachable(
@@ -79,14 +95,27 @@ pub(super) fn reachable(
     to: &[NodeName],
     expect: bool,
 ) -> Judgement {
-    let query = Query::Reach { from: from.to_vec(), to: to.to_vec() };
+    let query = Query::Reach {
+        from: from.to_vec(),
+        to: to.to_vec(),
+    };
     let pairs: Vec<Reached> = match seen.answered_since(&query, since.at) {
-        None => return Judgement::NotYet { status: "no probe is back".to_owned() },
-        Some(Err(reason)) => return Judgement::NotYet { status: reason.clone() },
+        None => {
+            return Judgement::NotYet {
+                status: "no probe is back".to_owned(),
+            };
+        }
+        Some(Err(reason)) => {
+            return Judgement::NotYet {
+                status: reason.clone(),
+            };
+        }
         Some(Ok(value)) => match serde_json::from_value(value.clone()) {
             Ok(pairs) => pairs,
             Err(error) => {
-                return Judgement::Inconclusive { reason: format!("probes make no sense: {error}") };
+                return Judgement::Inconclusive {
+                    reason: format!("probes make no sense: {error}"),
+                };
             }
         },
     };
@@ -102,14 +131,21 @@ pub(super) fn reachable(
         }
     }
     if asked == 0 {
-        return Judgement::Violated { witness: "there is no pair of different nodes".to_owned() };
+        return Judgement::Violated {
+            witness: "there is no pair of different nodes".to_owned(),
+        };
     }
     let word = if expect { "reachable" } else { "cut off" };
     if wrong.is_empty() {
-        return Judgement::Holds { witness: format!("{asked} ordered pairs are {word}") };
+        return Judgement::Holds {
+            witness: format!("{asked} ordered pairs are {word}"),
+        };
     }
     let shown = wrong.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
     Judgement::NotYet {
-        status: format!("{} of {asked} ordered pairs are not {word}: {shown}", wrong.len()),
+        status: format!(
+            "{} of {asked} ordered pairs are not {word}: {shown}",
+            wrong.len()
+        ),
     }
 }

@@ -61,18 +61,26 @@ pub(super) fn tips<'a>(
     if unknown.is_empty() {
         return Ok(known);
     }
-    Err(Judgement::NotYet { status: format!("the tip of {} is not known", list(&unknown)) })
+    Err(Judgement::NotYet {
+        status: format!("the tip of {} is not known", list(&unknown)),
+    })
 }
 
 /// `empty` as a verdict.
 pub(super) fn nobody() -> Judgement {
-    Judgement::Violated { witness: "no node is selected: none that counts is running".to_owned() }
+    Judgement::Violated {
+        witness: "no node is selected: none that counts is running".to_owned(),
+    }
 }
 
 /// At most four names, and how many more.
 pub(super) fn list(nodes: &[&NodeName]) -> String {
-    let mut text =
-        nodes.iter().take(4).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    let mut text = nodes
+        .iter()
+        .take(4)
+        .map(|n| format!("`{n}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if nodes.len() > 4 {
         text = format!("{text} and {} more", nodes.len() - 4);
     }
@@ -83,18 +91,35 @@ pub(super) fn list(nodes: &[&NodeName]) -> String {
 pub(super) fn describe_tips(tips: &[(&NodeName, &Tip)]) -> String {
     let mut groups: BTreeMap<(std::cmp::Reverse<u32>, &Tip), Vec<&NodeName>> = BTreeMap::new();
     for (node, tip) in tips {
-        groups.entry((std::cmp::Reverse(tip.height), *tip)).or_default().push(node);
+        groups
+            .entry((std::cmp::Reverse(tip.height), *tip))
+            .or_default()
+            .push(node);
     }
     let count = groups.len();
-    let shown: Vec<String> =
-        groups.iter().take(4).map(|((_, tip), nodes)| format!("{tip} on {}", list(nodes))).collect();
-    let more = if count > shown.len() { format!("; {} more", count - shown.len()) } else { String::new() };
-    format!("{count} tip{}: {}{more}", if count == 1 { "" } else { "s" }, shown.join("; "))
+    let shown: Vec<String> = groups
+        .iter()
+        .take(4)
+        .map(|((_, tip), nodes)| format!("{tip} on {}", list(nodes)))
+        .collect();
+    let more = if count > shown.len() {
+        format!("; {} more", count - shown.len())
+    } else {
+        String::new()
+    };
+    format!(
+        "{count} tip{}: {}{more}",
+        if count == 1 { "" } else { "s" },
+        shown.join("; ")
+    )
 }
 
 /// Nodes whose events were lost at some time.
 pub(super) fn lossy(seen: &Observations) -> Vec<&NodeName> {
-    seen.nodes().filter(|(_, view)| view.lost_events()).map(|(name, _)| name).collect()
+    seen.nodes()
+        .filter(|(_, view)| view.lost_events())
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// `Holds`, unless events were lost that could have told otherwise.
@@ -104,6 +129,9 @@ pub(super) fn holds_if_complete(seen: &Observations, witness: String) -> Judgeme
         return Judgement::Holds { witness };
     }
     Judgement::Inconclusive {
-        reason: format!("events of {} were lost: when blocks were first accepted is not known", list(&lossy)),
+        reason: format!(
+            "events of {} were lost: when blocks were first accepted is not known",
+            list(&lossy)
+        ),
     }
 }

@@ -112,7 +112,10 @@ impl Blocks {
             let hash = next.take()?;
             let fact = self.facts.get(&hash)?;
             next.clone_from(&fact.previous);
-            Some(Tip { hash, height: fact.height })
+            Some(Tip {
+                hash,
+                height: fact.height,
+            })
         })
     }
 
@@ -134,7 +137,11 @@ impl Blocks {
 
     fn parent(&self, tip: &Tip) -> Result<Tip, Gap> {
         let gap = || Gap(tip.hash.clone());
-        let hash = self.facts.get(&tip.hash).and_then(|f| f.previous.clone()).ok_or_else(gap)?;
+        let hash = self
+            .facts
+            .get(&tip.hash)
+            .and_then(|f| f.previous.clone())
+            .ok_or_else(gap)?;
         let height = tip.height.checked_sub(1).ok_or_else(gap)?;
         Ok(Tip { hash, height })
     }

@@ -64,8 +64,11 @@ impl Observations {
     /// Nothing has been seen: nodes that do not join later run, joiners are planned.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let nodes =
-            plan.nodes.iter().map(|node| (node.name.clone(), NodeView::new(node))).collect();
+        let nodes = plan
+            .nodes
+            .iter()
+            .map(|node| (node.name.clone(), NodeView::new(node)))
+            .collect();
         Self {
             nodes,
             blocks: Blocks::default(),
@@ -79,18 +82,34 @@ impl Observations {
 
     /// A node's event arrived. Events seen before are ignored, gaps are noticed, unknown nodes are ignored.
     pub fn node_event(&mut self, node: &NodeName, incarnation: u64, record: &EventRecord) {
-        let Some(view) = self.nodes.get_mut(node) else { return };
+        let Some(view) = self.nodes.get_mut(node) else {
+            return;
+        };
         if !view.receive(incarnation, record) {
             return;
         }
         let at = At(record.time_ns);
         match &record.event {
-            Event::BlockAccepted { hash, previous, height, .. } => {
-                let tip = Tip { hash: hash.as_str().into(), height: *height };
+            Event::BlockAccepted {
+                hash,
+                previous,
+                height,
+                ..
+            } => {
+                let tip = Tip {
+                    hash: hash.as_str().into(),
+                    height: *height,
+                };
                 self.blocks.accepted(&tip, previous.as_str().into(), at);
             }
             Event::NodeStarted { tip, height, .. } => {
-                self.blocks.seen(&Tip { hash: tip.as_str().into(), height: *height }, None);
+                self.blocks.seen(
+                    &Tip {
+                        hash: tip.as_str().into(),
+                        height: *height,
+                    },
+                    None,
+                );
             }
             _ => {}
         }
@@ -112,7 +131,12 @@ impl Observations {
 
     /// A cut was shown to be real.
     pub fn cut_verified(&mut self, id: &str, groups: &[Vec<NodeName>], one_way: bool, at: At) {
-        let fact = CutFact { groups: groups.to_vec(), one_way, verified: at, healed: None };
+        let fact = CutFact {
+            groups: groups.to_vec(),
+            one_way,
+            verified: at,
+            healed: None,
+        };
         self.cuts.insert(id.to_owned(), fact);
     }
 
@@ -126,7 +150,11 @@ impl Observations {
 
     /// A step sent a transaction.
     pub fn sent(&mut self, id: Option<&str>, txid: &str, at: At) {
-        self.sent.push(SentFact { id: id.map(str::to_owned), txid: txid.to_owned(), at });
+        self.sent.push(SentFact {
+            id: id.map(str::to_owned),
+            txid: txid.to_owned(),
+            at,
+        });
     }
 
     /// A query was answered at `at`, or could not be, with the reason.
@@ -136,9 +164,14 @@ impl Observations {
     }
 
     fn learn(&mut self, query: &Query, result: &Result<Value, String>, at: At) {
-        let (Query::Rpc { node, method, .. }, Ok(value)) = (query, result) else { return };
+        let (Query::Rpc { node, method, .. }, Ok(value)) = (query, result) else {
+            return;
+        };
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(BlockId::from);
-        let height = value.get("height").and_then(Value::as_u64).and_then(|h| h.try_into().ok());
+        let height = value
+            .get("height")
+            .and_then(Value::as_u64)
+            .and_then(|h| h.try_into().ok());
         match (method.as_str(), height) {
             ("x_status", Some(height)) => {
                 let Some(hash) = text("tip") else { return };
@@ -150,7 +183,8 @@ impl Observations {
             }
             ("getblockheader" | "getblock", Some(height)) => {
                 let Some(hash) = text("hash") else { return };
-                self.blocks.seen(&Tip { hash, height }, text("previousblockhash"));
+                self.blocks
+                    .seen(&Tip { hash, height }, text("previousblockhash"));
             }
             _ => {}
         }
@@ -200,7 +234,10 @@ impl Observations {
     /// The last answer to a query, if it is not older than `since`.
     #[must_use]
     pub fn answered_since(&self, query: &Query, since: At) -> Option<&Result<Value, String>> {
-        self.answers.get(query).filter(|answer| answer.at >= since).map(|answer| &answer.result)
+        self.answers
+            .get(query)
+            .filter(|answer| answer.at >= since)
+            .map(|answer| &answer.result)
     }
 
     /// Height of the blocks that existed before anything ran.

@@ -58,7 +58,11 @@ impl NodeView {
     pub(super) fn new(node: &PlannedNode) -> Self {
         Self {
             roles: node.roles.clone(),
-            lifecycle: if node.joins { Lifecycle::Planned } else { Lifecycle::Running },
+            lifecycle: if node.joins {
+                Lifecycle::Planned
+            } else {
+                Lifecycle::Running
+            },
             incarnation: None,
             retired: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -105,8 +109,17 @@ impl NodeView {
     fn apply(&mut self, record: &EventRecord) {
         let at = At(record.time_ns);
         match &record.event {
-            Event::NodeStarted { tip: hash, height, .. } | Event::TipChanged { hash, height, .. } => {
-                self.hold(Some(Tip { hash: hash.as_str().into(), height: *height }), at);
+            Event::NodeStarted {
+                tip: hash, height, ..
+            }
+            | Event::TipChanged { hash, height, .. } => {
+                self.hold(
+                    Some(Tip {
+                        hash: hash.as_str().into(),
+                        height: *height,
+                    }),
+                    at,
+                );
             }
             Event::PeerConnected { peer, address, .. } => {
                 if let Some(peers) = &mut self.peers {
@@ -128,7 +141,11 @@ impl NodeView {
         if let Some(last) = self.held.back_mut() {
             last.until = Some(last.until.unwrap_or(from));
         }
-        self.held.push_back(Held { tip, from, until: None });
+        self.held.push_back(Held {
+            tip,
+            from,
+            until: None,
+        });
         if self.held.len() > REMEMBERED {
             self.held.pop_front();
         }
@@ -170,7 +187,9 @@ impl NodeView {
     /// Whether it keeps a UTXO set: nodes whose only roles are `dns-seed` and `routing` do not.
     #[must_use]
     pub fn keeps_coins(&self) -> bool {
-        self.roles.iter().any(|role| !matches!(role, Role::DnsSeed | Role::Routing))
+        self.roles
+            .iter()
+            .any(|role| !matches!(role, Role::DnsSeed | Role::Routing))
     }
 
     /// Where its process is.

@@ -32,7 +32,11 @@ impl Query {
     /// A call of a node's JSON-RPC.
     #[must_use]
     pub fn rpc(node: &NodeName, method: &str, params: &Value) -> Self {
-        Self::Rpc { node: node.clone(), method: method.to_owned(), params: params.to_string() }
+        Self::Rpc {
+            node: node.clone(),
+            method: method.to_owned(),
+            params: params.to_string(),
+        }
     }
 
     pub(crate) fn status(node: &NodeName) -> Self {

@@ -23,12 +23,21 @@ const AUTO_MS: u64 = 10_000;
 
 /// The assertions, by name.
 pub(crate) const ASSERTIONS: [&str; 8] = [
-    "converged", "diverged", "height", "peers", "reachable", "confirmed", "balance", "supply",
+    "converged",
+    "diverged",
+    "height",
+    "peers",
+    "reachable",
+    "confirmed",
+    "balance",
+    "supply",
 ];
 
 impl Stage<'_> {
     pub(super) fn wait(&mut self, words: &CheckWords, path: &Path) -> Option<Action> {
-        let Some(id) = &words.over else { return self.check(words, path).map(Action::Wait) };
+        let Some(id) = &words.over else {
+            return self.check(words, path).map(Action::Wait);
+        };
         let alone = named(words).is_empty() && words.within.is_none() && words.for_.is_none();
         if !alone {
             let fault = Fault::new("`over` stands alone").label("with something else");
@@ -49,21 +58,32 @@ impl Stage<'_> {
             if names.is_empty() && self.damage.steps {
                 return None;
             }
-            let fault = Fault::new(format!("exactly one assertion is wanted, here are {}", names.len()))
-                .label(if names.is_empty() { "what is to hold?" } else { "make a step of each" })
-                .help(format!("assertions are {}", ASSERTIONS.join(", ")));
+            let fault = Fault::new(format!(
+                "exactly one assertion is wanted, here are {}",
+                names.len()
+            ))
+            .label(if names.is_empty() {
+                "what is to hold?"
+            } else {
+                "make a step of each"
+            })
+            .help(format!("assertions are {}", ASSERTIONS.join(", ")));
             self.report(path, fault);
             return None;
         }
         let assertion = self.assertion(words, path);
         self.world.waited |= hold != Hold::Now;
-        Some(Check { assertion: assertion?, hold })
+        Some(Check {
+            assertion: assertion?,
+            hold,
+        })
     }
 
     fn hold(&mut self, words: &CheckWords, path: &Path) -> Hold {
         match (words.within, words.for_) {
             (Some(_), Some(for_)) => {
-                let fault = Fault::new("`within` and `for` exclude each other").label("one too many");
+                let fault =
+                    Fault::new("`within` and `for` exclude each other").label("one too many");
                 let help = "`within`: it holds at some time; `for`: it holds all the time";
                 self.report_key(&path.key("for"), fault.help(help));
                 Hold::For { ms: for_.0 }
@@ -86,7 +106,10 @@ impl Stage<'_> {
             let path = path.key("height");
             let nodes = self.with_chain(height.nodes.as_ref(), &path);
             self.reachable_height(height.at_least, &path.key("at_least"));
-            return Some(Assertion::Height { nodes, at_least: height.at_least });
+            return Some(Assertion::Height {
+                nodes,
+                at_least: height.at_least,
+            });
         }
         if let Some(peers) = &words.peers {
             return Some(self.peers(peers, &path.key("peers")));
@@ -120,10 +143,16 @@ impl Stage<'_> {
         let unfit = |node: &PlannedNode| {
             !node.roles.is_empty() && !node.roles.iter().any(|role| fits(*role))
         };
-        let wrong = nodes.iter().find(|name| self.planned(name).is_some_and(unfit)).cloned();
+        let wrong = nodes
+            .iter()
+            .find(|name| self.planned(name).is_some_and(unfit))
+            .cloned();
         if let Some(wrong) = wrong {
             let fault = Fault::new(format!("`{wrong}` {lack}")).label("names it");
-            self.report(&path, fault.help("leave `nodes` out to take every running node that counts"));
+            self.report(
+                &path,
+                fault.help("leave `nodes` out to take every running node that counts"),
+            );
         }
         Some(nodes)
     }
@@ -146,15 +175,23 @@ impl Stage<'_> {
         }
         self.world.height = self.world.height.max(words.min_height.unwrap_or(0));
         let (lag, min_height, fresh_blocks) = (words.lag, words.min_height, words.fresh_blocks);
-        Assertion::Converged { nodes, lag, min_height, fresh_blocks }
+        Assertion::Converged {
+            nodes,
+            lag,
+            min_height,
+            fresh_blocks,
+        }
     }
 
     /// Reports a height that nobody can bring about.
     fn reachable_height(&mut self, height: u32, path: &Path) {
         if height > self.premine && !self.damage.nodes && !self.world.can_grow(self.nodes) {
-            let fault = Fault::new(format!("the chain never grows beyond {}: nobody mines", self.premine))
-                .label("out of reach")
-                .help("add a node with the role `miner`, or a step `mine`");
+            let fault = Fault::new(format!(
+                "the chain never grows beyond {}: nobody mines",
+                self.premine
+            ))
+            .label("out of reach")
+            .help("add a node with the role `miner`, or a step `mine`");
             self.report(path, fault);
         }
     }
@@ -175,7 +212,7 @@ impl Stage<'_> {
         self.growth(path);
         match self.world.cuts.get(&id).cloned() {
             Some(sides) => self.sides(&id, &sides, nodes.as_deref(), &between),
-            None if self.damage.steps => {}
+            None if self.damage.words.contains(&id) => {}
             None => {
                 let known: Vec<&str> = self.world.cuts.keys().map(String::as_str).collect();
                 let fault = Fault::new(format!("no cut `{id}` was made before this step"))
@@ -184,7 +221,11 @@ impl Stage<'_> {
                 self.report(&between, fault);
             }
         }
-        Assertion::Diverged { between: id, nodes, min_blocks: words.min_blocks }
+        Assertion::Diverged {
+            between: id,
+            nodes,
+            min_blocks: words.min_blocks,
+        }
     }
 
     /// Each side needs somebody with a chain.
@@ -199,13 +240,14 @@ impl Stage<'_> {
             let roles = self.planned(name).map(|node| &node.roles);
             roles.is_some_and(|roles| roles.is_empty() || roles.iter().any(|r| *r != Role::DnsSeed))
         };
-        let counts = |name: &&NodeName| {
-            chain(name) && nodes.is_none_or(|nodes| nodes.contains(name))
-        };
+        let counts =
+            |name: &&NodeName| chain(name) && nodes.is_none_or(|nodes| nodes.contains(name));
         // An empty side was reported with the cut.
         let empty = |side: &&Vec<NodeName>| !side.is_empty() && !side.iter().any(|n| counts(&n));
         if sides.iter().any(|side| empty(&side)) && !self.damage.nodes {
-            let fault = Fault::new(format!("a side of `{id}` has no selected node with a chain"));
+            let fault = Fault::new(format!(
+                "a side of `{id}` has no selected node with a chain"
+            ));
             self.report(path, fault.label("one side is empty"));
         }
     }
@@ -215,26 +257,45 @@ impl Stage<'_> {
         let (fewest, most) = words.between;
         let between = path.key("between");
         if fewest > most {
-            let fault = Fault::new(format!("{fewest} is above {most}")).label("the wrong way round");
+            let fault =
+                Fault::new(format!("{fewest} is above {most}")).label("the wrong way round");
             self.report(&between, fault.help(format!("write `[{most}, {fewest}]`")));
         }
         let limit = nodes.iter().flatten().filter_map(|name| self.planned(name));
         let limit = limit.map(|node| u32::from(node.peers.max)).min();
         if let Some(limit) = limit.filter(|limit| fewest > *limit) {
-            let fault = Fault::new(format!("no more than {limit} peers are allowed by `max_peers`"));
+            let fault = Fault::new(format!(
+                "no more than {limit} peers are allowed by `max_peers`"
+            ));
             self.report(&between, fault.label("out of reach"));
         }
-        Assertion::Peers { nodes, between: words.between }
+        Assertion::Peers {
+            nodes,
+            between: words.between,
+        }
     }
 
     fn reachable(&mut self, words: &ReachableWords, path: &Path) -> Assertion {
         let from = self.select(&words.from, &path.key("from"));
         let to = self.select(&words.to, &path.key("to"));
         if from.len() == 1 && from == to {
-            let fault = Fault::new(format!("`{}` alone makes no pair", words.to.0.iter().map(|s| s.0.as_str()).collect::<Vec<_>>().join(", ")));
+            let fault = Fault::new(format!(
+                "`{}` alone makes no pair",
+                words
+                    .to
+                    .0
+                    .iter()
+                    .map(|s| s.0.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ));
             self.report(&path.key("to"), fault.label("the same node"));
         }
-        Assertion::Reachable { from, to, expect: words.expect }
+        Assertion::Reachable {
+            from,
+            to,
+            expect: words.expect,
+        }
     }
 
     fn confirmed(&mut self, words: &ConfirmedWords, path: &Path) -> Assertion {
@@ -247,7 +308,12 @@ impl Stage<'_> {
         } else {
             known.clone().any(|id| id == tx)
         };
-        if !sent && !self.damage.steps {
+        let lost = if tx == "last" {
+            self.damage.steps
+        } else {
+            self.damage.words.contains(tx)
+        };
+        if !sent && !lost {
             let fault = Fault::new(format!("no transaction `{tx}` was sent before this step"))
                 .label("never sent")
                 .help("put a `send` before it")
@@ -255,16 +321,32 @@ impl Stage<'_> {
             self.report(&path.key("tx"), fault);
         }
         self.growth(path);
-        let tx = if tx == "last" { TxRef::Last } else { TxRef::Step(tx.clone()) };
-        Assertion::Confirmed { nodes, tx, depth: words.depth }
+        let tx = if tx == "last" {
+            TxRef::Last
+        } else {
+            TxRef::Step(tx.clone())
+        };
+        Assertion::Confirmed {
+            nodes,
+            tx,
+            depth: words.depth,
+        }
     }
 
     fn balance(&mut self, words: &BalanceWords, path: &Path) -> Assertion {
         let wallet = |role: Role| role == Role::Wallet;
         let named = self.nodes_with(words.nodes.as_ref(), path, wallet, "has no wallet");
-        let everybody = self.nodes.iter().filter(|node| node.roles.contains(&Role::Wallet));
+        let everybody = self
+            .nodes
+            .iter()
+            .filter(|node| node.roles.contains(&Role::Wallet));
         let absent = &self.world.absent;
-        let default = || everybody.map(|n| n.name.clone()).filter(|n| !absent.contains(n)).collect();
+        let default = || {
+            everybody
+                .map(|n| n.name.clone())
+                .filter(|n| !absent.contains(n))
+                .collect()
+        };
         let nodes: Vec<NodeName> = named.unwrap_or_else(default);
         if nodes.is_empty() && words.nodes.is_none() && !self.damage.nodes {
             let fault = Fault::new("no node has the role `wallet`").label("nobody");
@@ -283,7 +365,11 @@ impl Stage<'_> {
             self.report(&path.key("at_least"), fault);
         }
         let (at_least, at_most) = (least.map(|a| a.sats()), most.map(|a| a.sats()));
-        Assertion::Balance { nodes, at_least, at_most }
+        Assertion::Balance {
+            nodes,
+            at_least,
+            at_most,
+        }
     }
 }
 
@@ -312,5 +398,10 @@ fn named(words: &CheckWords) -> Vec<&'static str> {
         balance.is_some(),
         supply.is_some(),
     ];
-    ASSERTIONS.iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| *name).collect()
+    ASSERTIONS
+        .iter()
+        .zip(there)
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| *name)
+        .collect()
 }

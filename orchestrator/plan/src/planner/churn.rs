@@ -34,9 +34,15 @@ pub(super) fn schedule(
             .collect();
         for place in stream.choose(&there, leaving) {
             let at = start + stream.below(latest - start + 1);
-            let (Some(node), Some(back)) = (nodes.get(place), back.get_mut(place)) else { continue };
+            let (Some(node), Some(back)) = (nodes.get(place), back.get_mut(place)) else {
+                continue;
+            };
             *back = at + rhythm.down;
-            let event = |at_ms, verb| ChurnEvent { at_ms, node: node.clone(), verb };
+            let event = |at_ms, verb| ChurnEvent {
+                at_ms,
+                node: node.clone(),
+                verb,
+            };
             events.push(event(at, NodeVerb::Kill));
             events.push(event(*back, NodeVerb::Start));
         }

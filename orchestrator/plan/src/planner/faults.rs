@@ -36,24 +36,38 @@ impl Stage<'_> {
             }
             (None, Some(shape)) => self.shape(shape, words.of.as_ref(), path),
             (Some(_), Some(_)) => {
-                let fault = Fault::new("`groups` and `shape` exclude each other").label("one too many");
+                let fault =
+                    Fault::new("`groups` and `shape` exclude each other").label("one too many");
                 self.report_key(&path.key("shape"), fault.help("keep one of them"));
                 None
             }
             (None, None) => {
                 if !self.damage.steps {
                     let fault = Fault::new("neither `groups` nor `shape` says what is cut");
-                    self.report(path, fault.help("e.g. `groups: [[zone:eu], rest]`, or `shape: halves`"));
+                    self.report(
+                        path,
+                        fault.help("e.g. `groups: [[zone:eu], rest]`, or `shape: halves`"),
+                    );
                 }
                 None
             }
         };
-        let groups = groups.map(|groups| self.sound(groups, words, path)).unwrap_or_default();
-        let fault = InForce { timed: words.for_.is_some(), churned: None };
+        let groups = groups
+            .map(|groups| self.sound(groups, words, path))
+            .unwrap_or_default();
+        let fault = InForce {
+            timed: words.for_.is_some(),
+            churned: None,
+        };
         self.world.faults.insert(id.clone(), fault);
         self.world.cuts.insert(id.clone(), groups.clone());
         let for_ms = words.for_.map(|time| time.0);
-        let cut = Partition { id, groups, one_way: words.one_way, for_ms };
+        let cut = Partition {
+            id,
+            groups,
+            one_way: words.one_way,
+            for_ms,
+        };
         Some(Action::Partition(cut))
     }
 
@@ -116,11 +130,16 @@ impl Stage<'_> {
             (Shape::Halves, of) => {
                 let nodes = self.select(of.unwrap_or(&everybody), &path.key("of"));
                 let (first, second) = nodes.split_at(nodes.len().div_ceil(2));
-                Some(vec![(first.to_vec(), shape_path.clone()), (second.to_vec(), shape_path)])
+                Some(vec![
+                    (first.to_vec(), shape_path.clone()),
+                    (second.to_vec(), shape_path),
+                ])
             }
             (Shape::Isolate, Some(of)) => {
                 let nodes = self.select(of, &path.key("of"));
-                let alone = nodes.into_iter().map(|node| (vec![node], shape_path.clone()));
+                let alone = nodes
+                    .into_iter()
+                    .map(|node| (vec![node], shape_path.clone()));
                 let mut groups: Groups = alone.collect();
                 let rest = self.others(&groups);
                 if !rest.is_empty() {
@@ -137,31 +156,36 @@ impl Stage<'_> {
     }
 
     /// Reports groups that cannot be cut, and returns them all.
-    fn sound(
-        &mut self,
-        groups: Groups,
-        words: &PartitionWords,
-        path: &Path,
-    ) -> Vec<Vec<NodeName>> {
-        let place = if words.groups.is_some() { path.key("groups") } else { path.key("shape") };
+    fn sound(&mut self, groups: Groups, words: &PartitionWords, path: &Path) -> Vec<Vec<NodeName>> {
+        let place = if words.groups.is_some() {
+            path.key("groups")
+        } else {
+            path.key("shape")
+        };
         if groups.len() < 2 && !self.damage.nodes {
             let fault = Fault::new("one group cannot be cut from itself").label("one group");
             self.report(&place, fault.help("name a second group, or `rest`"));
         }
         if words.one_way && groups.len() != 2 {
-            let fault = Fault::new(format!("`one_way` takes exactly two groups, here are {}", groups.len()))
-                .label("from which to which?")
-                .help("packets from the first group to the second are dropped");
+            let fault = Fault::new(format!(
+                "`one_way` takes exactly two groups, here are {}",
+                groups.len()
+            ))
+            .label("from which to which?")
+            .help("packets from the first group to the second are dropped");
             self.report_key(&path.key("one_way"), fault);
         }
         self.overlaps(&groups);
         for (i, (group, path)) in groups.iter().enumerate() {
-            let unnamed = words.groups.as_ref().and_then(|w| w.get(i)).is_none_or(|selectors| {
-                selectors.0.iter().all(|selector| selector.0 == "rest")
-            });
+            let unnamed = words
+                .groups
+                .as_ref()
+                .and_then(|w| w.get(i))
+                .is_none_or(|selectors| selectors.0.iter().all(|selector| selector.0 == "rest"));
             // An empty group of selectors was reported where they were resolved.
             if group.is_empty() && unnamed && !self.damage.nodes {
-                let fault = Fault::new("a group of this cut is empty").label("nobody is left for it");
+                let fault =
+                    Fault::new("a group of this cut is empty").label("nobody is left for it");
                 self.report(path, fault.help("a cut needs a node on each side"));
             }
         }
@@ -196,7 +220,8 @@ impl Stage<'_> {
                 .map(|(id, _)| id.clone())
                 .collect();
             if cuts.is_empty() && !self.damage.steps && !self.world.ran_before {
-                let fault = Fault::new("nothing is cut that could be healed").label("nothing is cut");
+                let fault =
+                    Fault::new("nothing is cut that could be healed").label("nothing is cut");
                 self.report(path, fault);
             }
             cuts.iter().for_each(|id| self.world.end(id));
@@ -210,20 +235,24 @@ impl Stage<'_> {
                     .help(format!("write `wait: {{ over: {id} }}`"));
                 self.report(path, fault);
             }
-            None if self.damage.steps => {}
+            None if self.damage.words.contains(id) => {}
             None => {
                 let fault = self.unknown_fault(id, "healed");
                 self.report(path, fault);
             }
         }
-        Some(Action::Heal { id: Some(id.to_owned()) })
+        Some(Action::Heal {
+            id: Some(id.to_owned()),
+        })
     }
 
     fn unknown_fault(&self, id: &str, done: &str) -> Fault {
         if self.world.over.contains(id) {
             return Fault::new(format!("`{id}` is over already"))
                 .label("over")
-                .help(format!("it was healed before this step and cannot be {done} again"));
+                .help(format!(
+                    "it was healed before this step and cannot be {done} again"
+                ));
         }
         let known: Vec<&str> = self.world.faults.keys().map(String::as_str).collect();
         let help = match known.as_slice() {
@@ -246,7 +275,7 @@ impl Stage<'_> {
                     .help(format!("give it a `for`, or write `heal: {id}`"));
                 self.report(path, fault);
             }
-            None if self.damage.steps => {}
+            None if self.damage.words.contains(id) => {}
             None => {
                 let fault = self.unknown_fault(id, "waited for");
                 self.report(path, fault);
@@ -284,8 +313,22 @@ impl Stage<'_> {
             down: words.down.0,
             length: words.for_.0,
         };
-        let events = schedule(&up, &rhythm, &mut Stream::new(self.seed, &format!("churn/{id}")));
-        self.world.faults.insert(id.clone(), InForce { timed: true, churned: Some(up) });
-        Some(Action::Churn(Churn { id, events, for_ms: words.for_.0 }))
+        let events = schedule(
+            &up,
+            &rhythm,
+            &mut Stream::new(self.seed, &format!("churn/{id}")),
+        );
+        self.world.faults.insert(
+            id.clone(),
+            InForce {
+                timed: true,
+                churned: Some(up),
+            },
+        );
+        Some(Action::Churn(Churn {
+            id,
+            events,
+            for_ms: words.for_.0,
+        }))
     }
 }

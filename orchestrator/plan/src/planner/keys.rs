@@ -12,8 +12,9 @@ pub(super) fn first_script(seed: &[u8; 32]) -> ScriptBuf {
     let secp = Secp256k1::new();
     let hardened = |index| ChildNumber::from_hardened_idx(index).expect("below 2^31");
     let normal = |index| ChildNumber::from_normal_idx(index).expect("below 2^31");
-    let path: DerivationPath =
-        [hardened(84), hardened(1), hardened(0), normal(0), normal(0)].into_iter().collect();
+    let path: DerivationPath = [hardened(84), hardened(1), hardened(0), normal(0), normal(0)]
+        .into_iter()
+        .collect();
     let key = Xpriv::new_master(NetworkKind::Test, seed)
         .and_then(|master| master.derive_priv(&secp, &path))
         .expect("derivation fails with probability 2^-127");

@@ -36,7 +36,11 @@ pub(crate) fn plan(
     problems: &mut Collector,
 ) -> Option<Plan> {
     let nodes = nodes::plan(topology, &joining(topology), tree, problems);
-    let payees = if topology.chain.premine == 0 { Vec::new() } else { nodes::payees(&nodes) };
+    let payees = if topology.chain.premine == 0 {
+        Vec::new()
+    } else {
+        nodes::payees(&nodes)
+    };
     if topology.chain.premine > 0 && payees.is_empty() && !damage.nodes {
         let path = Path::default().key("chain").key("premine");
         let fault = Fault::new("premined blocks have nobody to pay")
@@ -49,7 +53,10 @@ pub(crate) fn plan(
         && min > max
     {
         let fault = Fault::new(format!("`min_peers` {min} is above `max_peers` {max}"));
-        problems.report(Path::default().key("defaults").key("min_peers").span(tree), fault);
+        problems.report(
+            Path::default().key("defaults").key("min_peers").span(tree),
+            fault,
+        );
     }
     let world = World::fresh(&nodes, topology.chain.premine);
     let path = Path::default().key("scenario");

@@ -26,7 +26,11 @@ pub(super) fn plan(
     tree: &Tree,
     problems: &mut Collector,
 ) -> Vec<PlannedNode> {
-    let mut check = Check { tree, problems, names: IndexMap::new() };
+    let mut check = Check {
+        tree,
+        problems,
+        names: IndexMap::new(),
+    };
     let mut nodes = Vec::new();
     for (name, group) in &topology.nodes {
         let joiners = joining.get(name).copied().unwrap_or(0);
@@ -74,13 +78,22 @@ fn planned(
     let defaults = &topology.defaults;
     let usual = PeerLimits::default();
     let share = roles.contains(&Role::Miner).then(|| {
-        group.hashrate.as_ref().and_then(|rates| rates.cycle(index)).copied().unwrap_or(1.0)
+        group
+            .hashrate
+            .as_ref()
+            .and_then(|rates| rates.cycle(index))
+            .copied()
+            .unwrap_or(1.0)
     });
     PlannedNode {
         group: name.to_owned(),
         host: 0,
         roles: roles.clone(),
-        zone: group.zone.as_ref().and_then(|zones| zones.cycle(index)).map(|zone| zone.0.clone()),
+        zone: group
+            .zone
+            .as_ref()
+            .and_then(|zones| zones.cycle(index))
+            .map(|zone| zone.0.clone()),
         behaviour: group.behaviour,
         seed: hex::encode(Stream::new(topology.seed, &format!("node/{node}")).bytes()),
         discovery: group
@@ -92,7 +105,10 @@ fn planned(
         sync: group.sync.or(defaults.sync).unwrap_or_default(),
         peers: PeerLimits {
             min: group.min_peers.or(defaults.min_peers).unwrap_or(usual.min),
-            outbound: group.outbound.or(defaults.outbound).unwrap_or(usual.outbound),
+            outbound: group
+                .outbound
+                .or(defaults.outbound)
+                .unwrap_or(usual.outbound),
             max: group.max_peers.or(defaults.max_peers).unwrap_or(usual.max),
         },
         timers: Timers::default(),
@@ -105,21 +121,24 @@ fn planned(
 
 /// Output scripts, in hex, that premined blocks pay in turn: of wallets first, then of miners, each in the plan's order.
 pub(super) fn payees(nodes: &[PlannedNode]) -> Vec<String> {
-    payee_nodes(nodes).map(|node| keys::first_script(&seed(node)).to_hex_string()).collect()
+    payee_nodes(nodes)
+        .map(|node| keys::first_script(&seed(node)).to_hex_string())
+        .collect()
 }
 
 /// Whom the premined blocks pay, in turn.
 pub(super) fn payee_nodes(nodes: &[PlannedNode]) -> impl Iterator<Item = &PlannedNode> {
     let present = |node: &&PlannedNode| !node.joins;
     let wallet = |node: &&PlannedNode| node.roles.contains(&Role::Wallet);
-    let miner =
-        move |node: &&PlannedNode| node.roles.contains(&Role::Miner) && !wallet(node);
+    let miner = move |node: &&PlannedNode| node.roles.contains(&Role::Miner) && !wallet(node);
     let wallets = nodes.iter().filter(present).filter(wallet);
     wallets.chain(nodes.iter().filter(present).filter(miner))
 }
 
 fn seed(node: &PlannedNode) -> [u8; 32] {
-    let bytes = hex::decode(&node.seed).ok().and_then(|bytes| bytes.try_into().ok());
+    let bytes = hex::decode(&node.seed)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
     bytes.expect("the planner writes 32 bytes of hex")
 }
 
@@ -177,8 +196,13 @@ impl Check<'_> {
 
     fn count(&mut self, name: &str, group: &Group, joiners: u32, path: &Path) {
         if group.count.is_none() && joiners > 0 {
-            let fault = Fault::new(format!("group `{name}` has no `count`, so nobody can join it"));
-            self.report(path, fault.help("write `count: 1`: its node is then named with a number"));
+            let fault = Fault::new(format!(
+                "group `{name}` has no `count`, so nobody can join it"
+            ));
+            self.report(
+                path,
+                fault.help("write `count: 1`: its node is then named with a number"),
+            );
         }
         if group.count == Some(0) && joiners == 0 {
             let fault = Fault::new(format!("group `{name}` has no node")).label("none");
@@ -188,13 +212,18 @@ impl Check<'_> {
     }
 
     fn list<T>(&mut self, list: Option<&OneOrMany<T>>, count: u32, path: &Path) {
-        let Some(length) = list.map(|list| list.0.len()) else { return };
+        let Some(length) = list.map(|list| list.0.len()) else {
+            return;
+        };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count > 0 && count % length != 0 {
             let fault = Fault::new(format!(
                 "a list of {length} neither divides nor matches a count of {count}"
             ));
-            self.report(path, fault.label(format!("{length} values for {count} nodes")));
+            self.report(
+                path,
+                fault.label(format!("{length} values for {count} nodes")),
+            );
         }
     }
 
@@ -203,7 +232,10 @@ impl Check<'_> {
         let path = path.key("hashrate");
         if !roles.is_empty() && !roles.contains(&Role::Miner) {
             let fault = Fault::new("`hashrate` is for miners").label("not a miner");
-            self.report(&path, fault.help("add the role `miner`, or leave `hashrate` out"));
+            self.report(
+                &path,
+                fault.help("add the role `miner`, or leave `hashrate` out"),
+            );
         }
         for (i, rate) in rates.0.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {
@@ -214,7 +246,9 @@ impl Check<'_> {
     }
 
     fn limits(&mut self, group: &Group, path: &Path) {
-        let (Some(min), Some(max)) = (group.min_peers, group.max_peers) else { return };
+        let (Some(min), Some(max)) = (group.min_peers, group.max_peers) else {
+            return;
+        };
         if min > max {
             let fault = Fault::new(format!("`min_peers` {min} is above `max_peers` {max}"));
             self.report(&path.key("min_peers"), fault.label("too many"));
@@ -240,7 +274,8 @@ impl Check<'_> {
         };
         if let Some((long, _)) = names.last().filter(|(last, _)| last.len() > LONGEST_NAME) {
             let fault = Fault::new(format!("the name `{long}` is longer than {LONGEST_NAME}"));
-            self.problems.report(path.key_span(self.tree), fault.label("too long"));
+            self.problems
+                .report(path.key_span(self.tree), fault.label("too long"));
         }
         for (node, _) in &names {
             self.claim(node, name, path);
@@ -252,15 +287,23 @@ impl Check<'_> {
     }
 
     fn claim(&mut self, word: &str, group: &str, path: &Path) {
-        let Some(other) = self.names.insert(word.to_owned(), group.to_owned()) else { return };
-        let fault = Fault::new(format!("the name `{word}` is given twice, by `{other}` and `{group}`"));
+        let Some(other) = self.names.insert(word.to_owned(), group.to_owned()) else {
+            return;
+        };
+        let fault = Fault::new(format!(
+            "the name `{word}` is given twice, by `{other}` and `{group}`"
+        ));
         let fault = fault.label("clashes").help("rename one of the groups");
         self.problems.report(path.key_span(self.tree), fault);
     }
 
     fn name_is_fine(&mut self, name: &str, path: &Path) -> bool {
         let fault = if ["all", "rest"].contains(&name) {
-            Some(Fault::new(format!("`{name}` is a reserved word")).label("reserved").help("choose another name"))
+            Some(
+                Fault::new(format!("`{name}` is a reserved word"))
+                    .label("reserved")
+                    .help("choose another name"),
+            )
         } else {
             Word::parse(name).err()
         };
@@ -273,7 +316,9 @@ impl Check<'_> {
 
     /// Somebody must be there to be found.
     fn discovery(&mut self, topology: &Topology, nodes: &[PlannedNode]) {
-        let seeded = nodes.iter().any(|node| node.roles.contains(&Role::DnsSeed) || node.roles.is_empty());
+        let seeded = nodes
+            .iter()
+            .any(|node| node.roles.contains(&Role::DnsSeed) || node.roles.is_empty());
         let others = |node: &&PlannedNode| {
             node.roles.iter().any(|role| *role != Role::DnsSeed)
                 && !node.discovery.contains(&Discovery::Bootstrap)
@@ -284,7 +329,8 @@ impl Check<'_> {
             let fault = Fault::new("no node can find a peer: there is no DNS seed to ask")
                 .label("no group has the role `dns-seed`")
                 .help("add `seed: { role: dns-seed }`, or `bootstrap` to the nodes' `discovery`");
-            self.problems.report(Path::default().key("nodes").key_span(self.tree), fault);
+            self.problems
+                .report(Path::default().key("nodes").key_span(self.tree), fault);
         }
     }
 }

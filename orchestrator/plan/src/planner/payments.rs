@@ -23,14 +23,20 @@ impl Stage<'_> {
         let node = self.single(&words.node, &node_path)?;
         self.must_run(&node, &node_path);
         let keeps = |role: &Role| !matches!(role, Role::DnsSeed | Role::Routing);
-        if self.planned(&node).is_some_and(|n| !n.roles.is_empty() && !n.roles.iter().any(keeps)) {
+        if self
+            .planned(&node)
+            .is_some_and(|n| !n.roles.is_empty() && !n.roles.iter().any(keeps))
+        {
             let fault = Fault::new(format!("`{node}` keeps no blocks and cannot create any"));
             self.report(&node_path, fault.label("not a full node"));
         }
         self.world.mined.insert(node.clone());
         self.world.funded.insert(node.clone());
         self.world.height = self.world.height.saturating_add(words.blocks);
-        Some(Action::Mine { node, blocks: words.blocks })
+        Some(Action::Mine {
+            node,
+            blocks: words.blocks,
+        })
     }
 
     pub(super) fn send(&mut self, words: &SendWords, path: &Path) -> Option<Action> {
@@ -42,7 +48,10 @@ impl Stage<'_> {
         let amount = words.amount.0;
         if amount.sats() < DUST {
             let fault = Fault::new(format!("{amount} is dust, which nobody relays"));
-            self.report(&path.key("amount"), fault.help(format!("send at least {DUST} sat")));
+            self.report(
+                &path.key("amount"),
+                fault.help(format!("send at least {DUST} sat")),
+            );
         }
         if let Some(from) = &from {
             self.payer(from, &from_path);
@@ -65,16 +74,24 @@ impl Stage<'_> {
         let Some(id) = id else { return };
         if id == "last" {
             let fault = Fault::new("`last` is a reserved word").label("reserved");
-            self.report(&path.key("id"), fault.help("it means the transaction sent last"));
+            self.report(
+                &path.key("id"),
+                fault.help("it means the transaction sent last"),
+            );
         } else if self.world.sent.iter().flatten().any(|other| other == id) {
             let fault = Fault::new(format!("a transaction `{id}` was sent before"));
-            self.report(&path.key("id"), fault.label("again").help("choose another id"));
+            self.report(
+                &path.key("id"),
+                fault.label("again").help("choose another id"),
+            );
         }
     }
 
     fn payer(&mut self, from: &NodeName, path: &Path) {
         self.must_run(from, path);
-        let Some(node) = self.planned(from) else { return };
+        let Some(node) = self.planned(from) else {
+            return;
+        };
         if !node.roles.contains(&Role::Wallet) {
             if !node.roles.is_empty() {
                 let fault = Fault::new(format!("`{from}` has no wallet"))
@@ -124,7 +141,10 @@ impl Stage<'_> {
         if !node.roles.is_empty() && !node.roles.iter().any(keys) {
             let fault = Fault::new(format!("`{to}` has no keys to be paid to"))
                 .label("not a wallet or miner");
-            self.report(path, fault.help("pay a node with the role `wallet` or `miner`"));
+            self.report(
+                path,
+                fault.help("pay a node with the role `wallet` or `miner`"),
+            );
         }
     }
 

@@ -27,8 +27,11 @@ impl Choice<'_> {
                 .label("not here")
                 .help("`rest` stands in the groups of a partition only"));
         }
-        let chosen: Vec<&PlannedNode> =
-            self.nodes.iter().filter(|node| matches(word, node)).collect();
+        let chosen: Vec<&PlannedNode> = self
+            .nodes
+            .iter()
+            .filter(|node| matches(word, node))
+            .collect();
         let present: Vec<NodeName> = chosen
             .iter()
             .filter(|node| !self.absent.contains(&node.name))
@@ -47,7 +50,10 @@ impl Choice<'_> {
         Err(Fault::new(format!("`{word}` selects no node"))
             .label("nobody")
             .help(format!("there are {}", groups.join(", ")))
-            .maybe_help(did_you_mean(word, self.all_words().iter().map(String::as_str))))
+            .maybe_help(did_you_mean(
+                word,
+                self.all_words().iter().map(String::as_str),
+            )))
     }
 
     /// Groups, roles and zones.
@@ -62,8 +68,12 @@ impl Choice<'_> {
             add(node.group.clone());
         }
         for node in self.nodes {
-            node.roles.iter().for_each(|role| add(format!("role:{role}")));
-            node.zone.iter().for_each(|zone| add(format!("zone:{zone}")));
+            node.roles
+                .iter()
+                .for_each(|role| add(format!("role:{role}")));
+            node.zone
+                .iter()
+                .for_each(|zone| add(format!("zone:{zone}")));
         }
         words
     }

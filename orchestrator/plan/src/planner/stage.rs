@@ -33,7 +33,7 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) const fn new(
+    pub(super) fn new(
         nodes: &'a [PlannedNode],
         world: World,
         seed: u64,
@@ -43,7 +43,17 @@ impl<'a> Stage<'a> {
         problems: &'a mut Collector,
     ) -> Self {
         let counted = BTreeMap::new();
-        Self { nodes, world, seed, damage, premine: 0, counted, tree, path, problems }
+        Self {
+            nodes,
+            world,
+            seed,
+            damage,
+            premine: 0,
+            counted,
+            tree,
+            path,
+            problems,
+        }
     }
 
     pub(super) const fn premine(&mut self, blocks: u32) {
@@ -57,8 +67,14 @@ impl<'a> Stage<'a> {
             let path = self.path.index(index);
             let Some(step) = step else { continue };
             if let Some(action) = self.step(step, &path) {
-                let text = path.get(self.tree).map_or_else(String::new, Tree::step_text);
-                planned.push(PlannedStep { index, text, action });
+                let text = path
+                    .get(self.tree)
+                    .map_or_else(String::new, Tree::step_text);
+                planned.push(PlannedStep {
+                    index,
+                    text,
+                    action,
+                });
             }
         }
         planned
@@ -116,11 +132,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Nodes that selectors name, each once, in the plan's order.
-    pub(super) fn select(
-        &mut self,
-        selectors: &OneOrMany<Selector>,
-        path: &Path,
-    ) -> Vec<NodeName> {
+    pub(super) fn select(&mut self, selectors: &OneOrMany<Selector>, path: &Path) -> Vec<NodeName> {
         let mut chosen = Vec::new();
         for (i, selector) in selectors.0.iter().enumerate() {
             chosen.extend(self.select_one(selector, &path.index(i)));
@@ -130,14 +142,21 @@ impl<'a> Stage<'a> {
 
     pub(super) fn in_order(&self, chosen: &[NodeName]) -> Vec<NodeName> {
         let names = self.nodes.iter().map(|node| &node.name);
-        names.filter(|name| chosen.contains(name)).cloned().collect()
+        names
+            .filter(|name| chosen.contains(name))
+            .cloned()
+            .collect()
     }
 
     /// The one node that a selector names.
     pub(super) fn single(&mut self, selector: &Selector, path: &Path) -> Option<NodeName> {
         let mut nodes = self.select_one(selector, path);
         if nodes.len() > 1 {
-            let names: Vec<String> = nodes.iter().take(3).map(|node| format!("`{node}`")).collect();
+            let names: Vec<String> = nodes
+                .iter()
+                .take(3)
+                .map(|node| format!("`{node}`"))
+                .collect();
             let fault = Fault::new(format!("`{}` names {} nodes", selector.0, nodes.len()))
                 .label("one is wanted")
                 .help(format!("name one of them, e.g. {}", names.join(", ")));
@@ -155,7 +174,11 @@ impl<'a> Stage<'a> {
     }
 
     fn verb(&mut self, verb: NodeVerb, targets: &Targets, path: &Path) -> Option<Action> {
-        let path = if targets.long { path.key("nodes") } else { path.clone() };
+        let path = if targets.long {
+            path.key("nodes")
+        } else {
+            path.clone()
+        };
         let mut all = Vec::new();
         for (i, selector) in targets.nodes.0.iter().enumerate() {
             let path = path.index(i);
@@ -209,7 +232,10 @@ impl<'a> Stage<'a> {
                     "{wanted} nodes are to join `{group}`, {} are left in the plan",
                     nodes.len()
                 ));
-                self.report(path, fault.help("only nodes that the topology planned can join"));
+                self.report(
+                    path,
+                    fault.help("only nodes that the topology planned can join"),
+                );
             }
             return None;
         }

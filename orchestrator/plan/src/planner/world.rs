@@ -86,11 +86,17 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn fresh(nodes: &[PlannedNode], premine: u32) -> Self {
-        let absent: BTreeSet<NodeName> =
-            nodes.iter().filter(|node| node.joins).map(|node| node.name.clone()).collect();
+        let absent: BTreeSet<NodeName> = nodes
+            .iter()
+            .filter(|node| node.joins)
+            .map(|node| node.name.clone())
+            .collect();
         let state = |node: &PlannedNode| if node.joins { State::Absent } else { State::Up };
         Self {
-            states: nodes.iter().map(|node| (node.name.clone(), state(node))).collect(),
+            states: nodes
+                .iter()
+                .map(|node| (node.name.clone(), state(node)))
+                .collect(),
             absent,
             faults: BTreeMap::new(),
             cuts: BTreeMap::new(),
@@ -118,16 +124,28 @@ impl World {
             }
         }
         for cut in situation.cuts.iter() {
-            let fault = InForce { timed: cut.for_ms.is_some(), churned: None };
+            let fault = InForce {
+                timed: cut.for_ms.is_some(),
+                churned: None,
+            };
             world.faults.insert(cut.id.clone(), fault);
             world.cuts.insert(cut.id.clone(), cut.groups.clone());
         }
         for churn in &situation.churns {
             let everybody = plan.nodes.iter().map(|node| node.name.clone()).collect();
-            world.faults.insert(churn.clone(), InForce { timed: true, churned: Some(everybody) });
+            world.faults.insert(
+                churn.clone(),
+                InForce {
+                    timed: true,
+                    churned: Some(everybody),
+                },
+            );
         }
         for (id, groups) in &situation.past_cuts {
-            world.cuts.entry(id.clone()).or_insert_with(|| groups.clone());
+            world
+                .cuts
+                .entry(id.clone())
+                .or_insert_with(|| groups.clone());
             if !world.faults.contains_key(id) {
                 world.over.insert(id.clone());
             }
@@ -139,7 +157,10 @@ impl World {
     }
 
     pub(super) fn state(&self, node: &NodeName) -> State {
-        let churned = self.faults.values().filter_map(|fault| fault.churned.as_ref());
+        let churned = self
+            .faults
+            .values()
+            .filter_map(|fault| fault.churned.as_ref());
         if churned.flatten().any(|other| other == node) {
             return State::Unsure;
         }

@@ -96,16 +96,13 @@ fn try_load_steps(
     let whole = serde_json::json!({ "$defs": schema.get("$defs"), "items": rule.get("items") });
     let list = serde_json::json!({ "type": "array", "items": rule.get("items") });
     let fitting = shape::Walker::new(&whole, problems).walk(&list, "Topology", &tree)?;
-    let damage = Damage { nodes: false, steps: shape::damaged_steps(Some(&tree), Some(&fitting)) };
+    let damage = shape::damaged_steps(Some(&tree), Some(&fitting));
     let steps: Steps = fill(&fitting, problems)?;
     planner::plan_steps(&steps.0, &tree, plan, situation, damage, problems)
 }
 
 /// Fills a type from what fits the schema. A refusal here means that schema and types disagree: it is reported all the same.
-fn fill<T: serde::de::DeserializeOwned>(
-    tree: &tree::Tree,
-    problems: &mut Collector,
-) -> Option<T> {
+fn fill<T: serde::de::DeserializeOwned>(tree: &tree::Tree, problems: &mut Collector) -> Option<T> {
     match yaml::fill(tree) {
         Ok(value) => Some(value),
         Err(reason) => {

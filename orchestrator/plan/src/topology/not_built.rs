@@ -5,7 +5,19 @@ const WORDS: &[(&str, &[&str])] = &[
     ("Topology", &["links", "edges"]),
     ("Chain", &["committee", "validators"]),
     ("Consensus", &["pos", "dpos", "pbft"]),
-    ("Overlay", &["random", "ring", "star", "mesh", "tree", "small-world", "dht", "hybrid"]),
+    (
+        "Overlay",
+        &[
+            "random",
+            "ring",
+            "star",
+            "mesh",
+            "tree",
+            "small-world",
+            "dht",
+            "hybrid",
+        ],
+    ),
     ("Network", &["ipv6"]),
     ("Addresses", &["public-like"]),
     ("Defaults", &["behaviour"]),
@@ -14,9 +26,19 @@ const WORDS: &[(&str, &[&str])] = &[
     ("Relay", &["gossip", "tree", "compact", "xthin"]),
     (
         "Behaviour",
-        &["silent", "wrong-magic", "address-flood", "eclipse", "omit-payments", "equivocate"],
+        &[
+            "silent",
+            "wrong-magic",
+            "address-flood",
+            "eclipse",
+            "omit-payments",
+            "equivocate",
+        ],
     ),
-    ("Step", &["link", "flap", "wipe", "load", "parallel", "repeat"]),
+    (
+        "Step",
+        &["link", "flap", "wipe", "load", "parallel", "repeat"],
+    ),
     (
         "Shape",
         &[
@@ -56,7 +78,10 @@ pub(super) fn is_planned(definition: &str, word: &str) -> bool {
 
 /// Words of a definition that are planned and not built.
 pub(super) fn of(definition: &str) -> &'static [&'static str] {
-    WORDS.iter().find(|(name, _)| *name == definition).map_or(&[], |(_, words)| words)
+    WORDS
+        .iter()
+        .find(|(name, _)| *name == definition)
+        .map_or(&[], |(_, words)| words)
 }
 
 #[cfg(test)]
@@ -67,7 +92,10 @@ mod tests {
     fn every_definition_exists() {
         let schema = crate::topology::schema();
         for (name, _) in WORDS {
-            assert!(*name == "Topology" || schema["$defs"].get(*name).is_some(), "{name}");
+            assert!(
+                *name == "Topology" || schema["$defs"].get(*name).is_some(),
+                "{name}"
+            );
         }
     }
 }

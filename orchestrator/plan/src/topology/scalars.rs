@@ -115,7 +115,9 @@ const LONGEST_MS: f64 = 365.0 * 86_400_000.0;
 
 /// A number and the unit behind it, spaces between them left out.
 fn split_unit(text: &str) -> Option<(f64, &str)> {
-    let unit = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let unit = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
     let number = number.parse().ok().filter(|n: &f64| n.is_finite())?;
     Some((number, unit.trim_start()))
@@ -141,7 +143,9 @@ impl Scalar for Duration {
             "" => {
                 return Err(Fault::new(format!("`{text}` has no unit"))
                     .label("a unit is missing")
-                    .help(format!("write `{text}s` for seconds; units are ms, s, m, h")));
+                    .help(format!(
+                        "write `{text}s` for seconds; units are ms, s, m, h"
+                    )));
             }
             _ => {
                 return Err(Fault::new(format!("`{unit}` is not a unit of time"))
@@ -177,7 +181,8 @@ pub(crate) enum Within {
 
 impl Scalar for Within {
     const NAME: &'static str = "Within";
-    const DESCRIPTION: &'static str = "How long it may take to come true: a duration such as `30s`, or `auto` (10 seconds).";
+    const DESCRIPTION: &'static str =
+        "How long it may take to come true: a duration such as `30s`, or `auto` (10 seconds).";
     const PATTERN: &'static str = r"^(auto|[0-9]+(\.[0-9]+)? ?(ms|s|m|h))$";
 
     fn parse(text: &str) -> Result<Self, Fault> {
@@ -197,13 +202,14 @@ pub(crate) struct Coins(pub(crate) Amount);
 
 impl Scalar for Coins {
     const NAME: &'static str = "Coins";
-    const DESCRIPTION: &'static str =
-        "An amount: a plain number is bitcoins as in Bitcoin Core (`0.5`); also `0.5 BTC` or `50000 sat`.";
+    const DESCRIPTION: &'static str = "An amount: a plain number is bitcoins as in Bitcoin Core (`0.5`); also `0.5 BTC` or `50000 sat`.";
     const PATTERN: &'static str = r"^[0-9]+(\.[0-9]{1,8})? ?(BTC|sat)?$";
     const NUMBER: bool = true;
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let amount = match unit.trim() {
             "" | "BTC" => Amount::parse_btc(number),
@@ -229,8 +235,7 @@ pub(crate) struct FeeRate(pub(crate) u64);
 
 impl Scalar for FeeRate {
     const NAME: &'static str = "FeeRate";
-    const DESCRIPTION: &'static str =
-        "A fee rate with its unit: `5 sat/vB`, a whole number from 1 to 10000. The unit is mandatory.";
+    const DESCRIPTION: &'static str = "A fee rate with its unit: `5 sat/vB`, a whole number from 1 to 10000. The unit is mandatory.";
     const PATTERN: &'static str = r"^[0-9]+ ?sat/vB$";
 
     fn parse(text: &str) -> Result<Self, Fault> {
@@ -269,7 +274,9 @@ impl Scalar for Fraction {
         let value = if let Some(percent) = text.strip_suffix('%') {
             number(percent).map(|percent| percent / 100.0)
         } else if let Some((part, whole)) = text.split_once('/') {
-            number(part).zip(number(whole)).map(|(part, whole)| part / whole)
+            number(part)
+                .zip(number(whole))
+                .map(|(part, whole)| part / whole)
         } else {
             number(text)
         };
@@ -294,13 +301,15 @@ pub(crate) const LONGEST_NAME: usize = 63;
 
 impl Scalar for Word {
     const NAME: &'static str = "Word";
-    const DESCRIPTION: &'static str =
-        "A name: lower-case letters, digits and dashes, at most 63, beginning with a letter or digit.";
+    const DESCRIPTION: &'static str = "A name: lower-case letters, digits and dashes, at most 63, beginning with a letter or digit.";
     const PATTERN: &'static str = r"^[a-z0-9][a-z0-9-]{0,62}$";
 
     fn parse(text: &str) -> Result<Self, Fault> {
         let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if text.is_empty() || text.len() > LONGEST_NAME || text.starts_with('-') || !text.chars().all(fine)
+        if text.is_empty()
+            || text.len() > LONGEST_NAME
+            || text.starts_with('-')
+            || !text.chars().all(fine)
         {
             return Err(Fault::new(format!("`{text}` is not a name"))
                 .label("not a name")
@@ -316,17 +325,20 @@ pub(crate) struct Selector(pub(crate) String);
 
 impl Scalar for Selector {
     const NAME: &'static str = "Selector";
-    const DESCRIPTION: &'static str =
-        "Names nodes: a node, a group, `role:x`, `zone:x`, `all`, or (in the groups of a partition) `rest`.";
+    const DESCRIPTION: &'static str = "Names nodes: a node, a group, `role:x`, `zone:x`, `all`, or (in the groups of a partition) `rest`.";
     const PATTERN: &'static str = r"^((role|zone):)?[a-z0-9][a-z0-9-]*$";
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        let (kind, word) = text.split_once(':').map_or((None, text), |(kind, word)| (Some(kind), word));
+        let (kind, word) = text
+            .split_once(':')
+            .map_or((None, text), |(kind, word)| (Some(kind), word));
         if let Some(kind) = kind.filter(|kind| !["role", "zone"].contains(kind)) {
             return Err(Fault::new(format!("`{kind}:` selects nothing"))
                 .label("unknown kind of selector")
                 .maybe_help(did_you_mean(kind, ["role", "zone"]))
-                .maybe_help(Some("selectors are a node, a group, `role:x`, `zone:x`, `all`, `rest`".to_owned())));
+                .maybe_help(Some(
+                    "selectors are a node, a group, `role:x`, `zone:x`, `all`, `rest`".to_owned(),
+                )));
         }
         Word::parse(word).map_err(|_| {
             Fault::new(format!("`{text}` is not a selector"))
@@ -348,8 +360,18 @@ mod tests {
         assert_eq!(Duration::parse("1.5s").unwrap().0, 1_500);
         assert_eq!(Duration::parse("2m").unwrap().0, 120_000);
         assert_eq!(Duration::parse("1h").unwrap().0, 3_600_000);
-        assert!(Duration::parse("30").unwrap_err().message.contains("no unit"));
-        assert!(Duration::parse("30sec").unwrap_err().message.contains("not a unit"));
+        assert!(
+            Duration::parse("30")
+                .unwrap_err()
+                .message
+                .contains("no unit")
+        );
+        assert!(
+            Duration::parse("30sec")
+                .unwrap_err()
+                .message
+                .contains("not a unit")
+        );
         for bad in ["", "s", "0s", "1e99s", "-1s", "1.2.3s", "99999h"] {
             assert!(Duration::parse(bad).is_err(), "{bad}");
         }

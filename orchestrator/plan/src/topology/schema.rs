@@ -24,5 +24,8 @@ pub fn schema_text() -> String {
 
 /// The schema of a list of steps, as `scenario` holds it.
 pub(super) fn steps_schema(schema: &Value) -> Value {
-    schema.pointer("/properties/scenario").cloned().unwrap_or(Value::Null)
+    schema
+        .pointer("/properties/scenario")
+        .cloned()
+        .unwrap_or(Value::Null)
 }

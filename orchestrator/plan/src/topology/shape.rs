@@ -3,6 +3,8 @@
 //! What is wrong is left out of the result where that is possible, so that what is right can be checked further: a wrong
 //! optional value becomes a missing one, a wrong step becomes nothing. What is thereby unknown is told in [`Damage`].
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{
@@ -12,12 +14,14 @@ use super::{
 use crate::problem::{Collector, Fault, did_you_mean};
 
 /// What cannot be judged further because its words were wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// Something about the nodes.
     pub(crate) nodes: bool,
-    /// Some step.
+    /// Some step that is more than waiting.
     pub(crate) steps: bool,
+    /// Words of such steps: any of them may have been meant as an id.
+    pub(crate) words: BTreeSet<String>,
 }
 
 /// Walks a document along the schema.
@@ -41,10 +45,18 @@ impl<'a> Walker<'a> {
     /// The document without what does not fit; `None` if nothing is left.
     pub(super) fn topology(&mut self, tree: &Tree) -> (Option<Tree>, Damage) {
         let root = self.root;
-        let pruned = self.walk(root, "Topology", tree);
-        let damage = pruned.as_ref().map_or_else(Damage::default, |after| Damage {
-            nodes: damaged_nodes(tree, after),
-            steps: damaged_steps(tree.get("scenario"), after.get("scenario")),
+        let pruned = self.walk(root, "Topology", tree).map(|mut pruned| {
+            // Without them nothing further could be checked; that they are wrong was reported.
+            stand_in(&mut pruned, "name", Kind::Text("unnamed".to_owned()));
+            stand_in(&mut pruned, "nodes", Kind::Map(Vec::new()));
+            pruned
+        });
+        let damage = pruned.as_ref().map_or_else(Damage::default, |after| {
+            let nodes = damaged_nodes(tree, after);
+            Damage {
+                nodes,
+                ..damaged_steps(tree.get("scenario"), after.get("scenario"))
+            }
         });
         (pruned, damage)
     }
@@ -73,7 +85,9 @@ impl<'a> Walker<'a> {
     }
 
     fn resolve(&self, rule: Rule<'a>) -> Rule<'a> {
-        let Some(reference) = rule.schema.get("$ref").and_then(Value::as_str) else { return rule };
+        let Some(reference) = rule.schema.get("$ref").and_then(Value::as_str) else {
+            return rule;
+        };
         let name = reference.trim_start_matches("#/$defs/");
         self.root
             .get("$defs")
@@ -101,7 +115,11 @@ impl<'a> Walker<'a> {
     }
 
     fn choice(&mut self, rule: Rule<'a>, words: &[&str], tree: &Tree) -> Option<Tree> {
-        let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let listed = words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let help = format!("it may be {listed}");
         let Kind::Text(word) = &tree.kind else {
             self.expected("a word", tree, Some(help));
@@ -111,7 +129,9 @@ impl<'a> Walker<'a> {
             return Some(tree.clone());
         }
         let fault = if not_built::is_planned(rule.name, word) {
-            Fault::new(format!("`{word}` is not built yet")).label("not built yet").help(help)
+            Fault::new(format!("`{word}` is not built yet"))
+                .label("not built yet")
+                .help(help)
         } else {
             Fault::new(format!("unknown word `{word}`"))
                 .label("unknown")
@@ -143,7 +163,10 @@ impl<'a> Walker<'a> {
             match kinds.iter().find(|(key, _)| *key == entry.key) {
                 Some((_, schema)) => {
                     let value = self.walk(schema, rule.name, &entry.value);
-                    kept.extend(value.map(|value| Entry { value, ..entry.clone() }));
+                    kept.extend(value.map(|value| Entry {
+                        value,
+                        ..entry.clone()
+                    }));
                 }
                 None => self.unknown_key(rule, entry, kinds.iter().map(|(key, _)| *key)),
             }
@@ -155,19 +178,31 @@ impl<'a> Walker<'a> {
             self.problems.report(tree.span, fault);
             return None;
         }
-        (kept.len() == 1).then(|| Tree { kind: Kind::Map(kept), span: tree.span })
+        (kept.len() == 1).then(|| Tree {
+            kind: Kind::Map(kept),
+            span: tree.span,
+        })
     }
 
     /// Alternatives differ in the kind of value, so that the kind decides which one was meant.
     fn any_of(&mut self, rule: Rule<'a>, options: &'a [Value], tree: &Tree) -> Option<Tree> {
-        let options: Vec<Rule<'a>> =
-            options.iter().map(|schema| self.resolve(Rule { schema, name: rule.name })).collect();
+        let options: Vec<Rule<'a>> = options
+            .iter()
+            .map(|schema| {
+                self.resolve(Rule {
+                    schema,
+                    name: rule.name,
+                })
+            })
+            .collect();
         let null = |rule: &&Rule<'_>| type_of(rule.schema) == Some("null");
         if tree.kind == Kind::Null && options.iter().any(|option| null(&option)) {
             return Some(tree.clone());
         }
         let of = |wanted: fn(&str) -> bool| {
-            options.iter().find(|option| type_of(option.schema).is_some_and(wanted))
+            options
+                .iter()
+                .find(|option| type_of(option.schema).is_some_and(wanted))
         };
         let chosen = match &tree.kind {
             Kind::List(_) => of(|t| t == "array"),
@@ -184,8 +219,11 @@ impl<'a> Walker<'a> {
         if let (Some(only), None) = (others.next(), others.next()) {
             return self.walk(only.schema, only.name, tree);
         }
-        let nouns: Vec<&str> =
-            options.iter().filter(|option| !null(option)).map(|option| noun(*option)).collect();
+        let nouns: Vec<&str> = options
+            .iter()
+            .filter(|option| !null(option))
+            .map(|option| noun(*option))
+            .collect();
         self.expected(&nouns.join(" or "), tree, None);
         None
     }
@@ -206,23 +244,38 @@ impl<'a> Walker<'a> {
             };
             let value = self.walk(schema, rule.name, &entry.value);
             let null = value.as_ref().is_some_and(|value| value.kind == Kind::Null);
-            kept.extend(
-                value.filter(|_| !null).map(|value| Entry { value, ..entry.clone() }),
-            );
+            kept.extend(value.filter(|_| !null).map(|value| Entry {
+                value,
+                ..entry.clone()
+            }));
         }
         for key in &required {
             if tree.entry(key).is_none() {
                 let fault = Fault::new(format!("`{key}` is missing")).label("in here");
-                self.problems.report(tree.span, fault.maybe_help(describe(rule.schema, key)));
+                self.problems
+                    .report(tree.span, fault.maybe_help(describe(rule.schema, key)));
             }
         }
-        let least = rule.schema.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
+        let least = rule
+            .schema
+            .get("minProperties")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
         if entries.is_empty() && least > 0 {
-            self.problems.report(tree.span, Fault::new("there is nothing in it").label("empty"));
+            self.problems.report(
+                tree.span,
+                Fault::new("there is nothing in it").label("empty"),
+            );
             return None;
         }
-        let complete = required.iter().all(|key| kept.iter().any(|entry| entry.key == *key));
-        complete.then(|| Tree { kind: Kind::Map(kept), span: tree.span })
+        let complete = rule.name == "Topology"
+            || required
+                .iter()
+                .all(|key| kept.iter().any(|entry| entry.key == *key));
+        complete.then(|| Tree {
+            kind: Kind::Map(kept),
+            span: tree.span,
+        })
     }
 
     fn unknown_key(&mut self, rule: Rule<'a>, entry: &Entry, known: impl Iterator<Item = &'a str>) {
@@ -234,7 +287,10 @@ impl<'a> Walker<'a> {
             Fault::new(format!("unknown key `{}`", entry.key))
                 .label("unknown")
                 .help(format!("keys here are {}", known.join(", ")))
-                .maybe_help(did_you_mean(&entry.key, known.iter().chain(planned).copied()))
+                .maybe_help(did_you_mean(
+                    &entry.key,
+                    known.iter().chain(planned).copied(),
+                ))
         };
         self.problems.report(entry.key_span, fault);
     }
@@ -259,9 +315,10 @@ impl<'a> Walker<'a> {
             self.problems.report(tree.span, fault.label("wrong length"));
             return None;
         }
-        let steps = rule.schema.get("items").is_some_and(|items| {
-            items.get("$ref").and_then(Value::as_str) == Some("#/$defs/Step")
-        });
+        let steps = rule
+            .schema
+            .get("items")
+            .is_some_and(|items| items.get("$ref").and_then(Value::as_str) == Some("#/$defs/Step"));
         let mut kept = Vec::new();
         for (i, item) in items.iter().enumerate() {
             let schema = rule
@@ -270,10 +327,18 @@ impl<'a> Walker<'a> {
                 .and_then(|prefix| prefix.get(i))
                 .or_else(|| rule.schema.get("items"));
             let walked = schema.map_or(Some(item.clone()), |s| self.walk(s, rule.name, item));
-            kept.push(walked.or_else(|| steps.then(|| Tree { kind: Kind::Null, span: item.span })));
+            kept.push(walked.or_else(|| {
+                steps.then(|| Tree {
+                    kind: Kind::Null,
+                    span: item.span,
+                })
+            }));
         }
         let kept: Option<Vec<Tree>> = kept.into_iter().collect();
-        kept.map(|kept| Tree { kind: Kind::List(kept), span: tree.span })
+        kept.map(|kept| Tree {
+            kind: Kind::List(kept),
+            span: tree.span,
+        })
     }
 
     fn plain(&mut self, schema: &Value, wanted: &str, tree: &Tree) -> Option<Tree> {
@@ -294,7 +359,10 @@ impl<'a> Walker<'a> {
             "integer" => "a whole number",
             _ => "a number",
         };
-        let quoted = matches!((&tree.kind, wanted), (Kind::Int(_) | Kind::Bool(_), "string"));
+        let quoted = matches!(
+            (&tree.kind, wanted),
+            (Kind::Int(_) | Kind::Bool(_), "string")
+        );
         self.expected(noun, tree, quoted.then(|| "put it in quotes".to_owned()));
         None
     }
@@ -320,42 +388,84 @@ impl<'a> Walker<'a> {
 
     fn expected(&mut self, what: &str, tree: &Tree, help: Option<String>) {
         let fault = Fault::new(format!("expected {what}, found {}", tree.noun()));
-        self.problems.report(tree.span, fault.label(format!("{} here", tree.noun())).maybe_help(help));
+        self.problems.report(
+            tree.span,
+            fault
+                .label(format!("{} here", tree.noun()))
+                .maybe_help(help),
+        );
     }
 }
 
 /// Whether a group, or what decides which nodes it has, was lost.
 fn damaged_nodes(before: &Tree, after: &Tree) -> bool {
-    let (Some(before), Some(after)) = (before.get("nodes"), after.get("nodes")) else { return true };
+    let (Some(before), Some(after)) = (before.get("nodes"), after.get("nodes")) else {
+        return true;
+    };
+    if !matches!((&before.kind, &after.kind), (Kind::Map(_), Kind::Map(_))) {
+        return true;
+    }
     let decides = ["role", "roles", "count", "zone"];
     entries(before).iter().any(|group| {
-        after.get(&group.key).is_none_or(|kept| lost(&group.value, kept, &decides))
+        after
+            .get(&group.key)
+            .is_none_or(|kept| lost(&group.value, kept, &decides))
     })
 }
 
-/// Whether a step that is more than waiting was lost, or what decides which fault it is.
-pub(super) fn damaged_steps(before: Option<&Tree>, after: Option<&Tree>) -> bool {
+/// What was lost of steps that are more than waiting.
+pub(super) fn damaged_steps(before: Option<&Tree>, after: Option<&Tree>) -> Damage {
     let items = |tree: Option<&Tree>| match tree.map(|tree| &tree.kind) {
         Some(Kind::List(items)) => items.clone(),
         _ => Vec::new(),
     };
     let (before, after) = (items(before), items(after));
-    before.len() != after.len()
-        || before.iter().zip(&after).any(|(before, after)| {
-            let step = entries(before).first();
-            let acts = step.is_none_or(|step| !["wait", "assert"].contains(&step.key.as_str()));
-            let whole = step.and_then(|step| after.get(&step.key).map(|kept| (step, kept)));
-            acts && whole.is_none_or(|(step, kept)| {
-                lost(&step.value, kept, &["id", "for", "nodes", "group", "groups", "shape", "of"])
-            })
-        })
+    let mut damage = Damage {
+        steps: before.len() != after.len(),
+        ..Damage::default()
+    };
+    for (before, after) in before.iter().zip(&after) {
+        let waits = |entry: &Entry| ["wait", "assert"].contains(&entry.key.as_str());
+        if before != after && !entries(before).first().is_some_and(waits) {
+            damage.steps = true;
+            let (mut words, mut kept) = (BTreeSet::new(), BTreeSet::new());
+            gather(before, &mut words);
+            gather(after, &mut kept);
+            damage.words.extend(words.difference(&kept).cloned());
+        }
+    }
+    damage
+}
+
+/// All words in a part of a document.
+fn gather(tree: &Tree, words: &mut BTreeSet<String>) {
+    match &tree.kind {
+        Kind::List(items) => items.iter().for_each(|item| gather(item, words)),
+        Kind::Map(entries) => entries.iter().for_each(|entry| gather(&entry.value, words)),
+        _ => words.extend(tree.scalar()),
+    }
+}
+
+/// Puts something in the place of a missing key.
+fn stand_in(tree: &mut Tree, key: &str, kind: Kind) {
+    let span = tree.span;
+    if tree.get(key).is_some() {
+        return;
+    }
+    if let Kind::Map(entries) = &mut tree.kind {
+        let value = Tree { kind, span };
+        entries.push(Entry {
+            key: key.to_owned(),
+            key_span: span,
+            value,
+        });
+    }
 }
 
 /// Whether a key that is one of `words`, or was meant to be, is gone.
 fn lost(before: &Tree, after: &Tree, words: &[&str]) -> bool {
     entries(before).iter().any(|entry| {
-        after.get(&entry.key).is_none()
-            && did_you_mean(&entry.key, words.iter().copied()).is_some()
+        after.get(&entry.key).is_none() && did_you_mean(&entry.key, words.iter().copied()).is_some()
     })
 }
 
@@ -369,30 +479,50 @@ fn entries(tree: &Tree) -> &[Entry] {
 fn type_of(schema: &Value) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null"),
         _ => None,
     }
 }
 
 fn strings(value: Option<&Value>) -> Vec<&str> {
     let list = value.and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 fn keys_of(schema: &Value) -> Vec<&str> {
     let properties = schema.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect()
 }
 
 /// The schema of a key: its own, or that of all keys in a mapping with free keys.
 fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
-    let own = schema.get("properties").and_then(|properties| properties.get(key));
-    own.or_else(|| schema.get("additionalProperties").filter(|free| free.is_object()))
+    let own = schema
+        .get("properties")
+        .and_then(|properties| properties.get(key));
+    own.or_else(|| {
+        schema
+            .get("additionalProperties")
+            .filter(|free| free.is_object())
+    })
 }
 
 /// First line of a key's description.
 fn describe(schema: &Value, key: &str) -> Option<String> {
-    let text = schema.get("properties")?.get(key)?.get("description")?.as_str()?;
+    let text = schema
+        .get("properties")?
+        .get(key)?
+        .get("description")?
+        .as_str()?;
     Some(format!("{key}: {}", text.lines().next()?))
 }
 
@@ -402,7 +532,10 @@ fn choices(schema: &Value) -> Option<Vec<&str>> {
         return Some(strings(Some(words)));
     }
     let options = schema.get("oneOf")?.as_array()?;
-    options.iter().map(|option| option.get("const").and_then(Value::as_str)).collect()
+    options
+        .iter()
+        .map(|option| option.get("const").and_then(Value::as_str))
+        .collect()
 }
 
 /// The kinds of a mapping with one key.

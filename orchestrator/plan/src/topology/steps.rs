@@ -324,12 +324,18 @@ impl<'de> Deserialize<'de> for Targets {
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Targets, A::Error> {
                 let nodes = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-                Ok(Targets { nodes: OneOrMany(nodes), long: false })
+                Ok(Targets {
+                    nodes: OneOrMany(nodes),
+                    long: false,
+                })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Targets, A::Error> {
                 let long = NodesWords::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Targets { nodes: long.nodes, long: true })
+                Ok(Targets {
+                    nodes: long.nodes,
+                    long: true,
+                })
             }
         }
         deserializer.deserialize_any(TargetsVisitor)

@@ -44,7 +44,9 @@ impl Tree {
     }
 
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
-        let Kind::Map(entries) = &self.kind else { return None };
+        let Kind::Map(entries) = &self.kind else {
+            return None;
+        };
         entries.iter().find(|entry| entry.key == key)
     }
 
@@ -86,9 +88,10 @@ impl Tree {
     /// A one-key mapping without braces, as a step is written.
     pub(crate) fn step_text(&self) -> String {
         match &self.kind {
-            Kind::Map(entries) if entries.len() == 1 => {
-                entries.iter().map(|e| format!("{}: {}", e.key, e.value.inline())).collect()
-            }
+            Kind::Map(entries) if entries.len() == 1 => entries
+                .iter()
+                .map(|e| format!("{}: {}", e.key, e.value.inline()))
+                .collect(),
             _ => self.inline(),
         }
     }
@@ -126,14 +129,22 @@ impl Path {
 
     /// The place of the value at the end of the way, or of the last part of the way that is there.
     pub(crate) fn span(&self, root: &Tree) -> Span {
-        self.0.iter().try_fold(root, |tree, segment| step(tree, segment).ok_or(tree)).unwrap_or_else(|last| last).span
+        self.0
+            .iter()
+            .try_fold(root, |tree, segment| step(tree, segment).ok_or(tree))
+            .unwrap_or_else(|last| last)
+            .span
     }
 
     /// The place of the key at the end of the way; that of the value if it has none.
     pub(crate) fn key_span(&self, root: &Tree) -> Span {
-        let Some((Segment::Key(key), parents)) = self.0.split_last() else { return self.span(root) };
+        let Some((Segment::Key(key), parents)) = self.0.split_last() else {
+            return self.span(root);
+        };
         let parent = parents.iter().try_fold(root, step);
-        parent.and_then(|tree| tree.entry(key)).map_or_else(|| self.span(root), |e| e.key_span)
+        parent
+            .and_then(|tree| tree.entry(key))
+            .map_or_else(|| self.span(root), |e| e.key_span)
     }
 }
 

@@ -23,14 +23,25 @@ pub(super) fn read(text: &str, source: usize, problems: &mut Collector) -> Optio
                 return None;
             }
             let start = error.location().map_or(0, |location| location.index());
-            let span = Span { source, start: start.min(text.len()), len: 0 };
+            let span = Span {
+                source,
+                start: start.min(text.len()),
+                len: 0,
+            };
             problems.report(span, Fault::new(format!("not valid YAML: {error}")));
             return None;
         }
     };
     if let Err(error) = value.apply_merge() {
         let fault = Fault::new(format!("not valid YAML: {error}"));
-        problems.report(Span { source, start: 0, len: 0 }, fault);
+        problems.report(
+            Span {
+                source,
+                start: 0,
+                len: 0,
+            },
+            fault,
+        );
         return None;
     }
     tree(&value, &places.root, problems)
@@ -53,7 +64,10 @@ fn value(tree: &Tree) -> Value {
         Kind::Text(text) => Value::from(text.as_str()),
         Kind::List(items) => Value::Sequence(items.iter().map(value).collect()),
         Kind::Map(entries) => Value::Mapping(
-            entries.iter().map(|e| (Value::from(e.key.as_str()), value(&e.value))).collect(),
+            entries
+                .iter()
+                .map(|e| (Value::from(e.key.as_str()), value(&e.value)))
+                .collect(),
         ),
     }
 }
@@ -77,8 +91,10 @@ fn tree(value: &Value, place: &Place, problems: &mut Collector) -> Option<Tree> 
             Kind::List(items.into_iter().collect::<Option<_>>()?)
         }
         Value::Mapping(entries) => {
-            let entries: Vec<Option<Entry>> =
-                entries.iter().map(|(key, value)| entry(key, value, place, problems)).collect();
+            let entries: Vec<Option<Entry>> = entries
+                .iter()
+                .map(|(key, value)| entry(key, value, place, problems))
+                .collect();
             Kind::Map(entries.into_iter().collect::<Option<_>>()?)
         }
         Value::Tagged(tagged) => {
@@ -87,7 +103,10 @@ fn tree(value: &Value, place: &Place, problems: &mut Collector) -> Option<Tree> 
             return None;
         }
     };
-    Some(Tree { kind, span: place.span })
+    Some(Tree {
+        kind,
+        span: place.span,
+    })
 }
 
 fn entry(key: &Value, value: &Value, place: &Place, problems: &mut Collector) -> Option<Entry> {
@@ -104,7 +123,11 @@ fn entry(key: &Value, value: &Value, place: &Place, problems: &mut Collector) ->
     let (key_span, value_place) =
         found.map_or((place.span, place), |(_, span, place)| (*span, place));
     let value = tree(value, value_place, problems)?;
-    Some(Entry { key: text, key_span, value })
+    Some(Entry {
+        key: text,
+        key_span,
+        value,
+    })
 }
 
 /// Where a value and its parts stand.
@@ -136,30 +159,58 @@ struct Offsets<'a> {
 
 impl Offsets<'_> {
     fn byte(&self, character: usize) -> usize {
-        self.bytes.get(character).copied().unwrap_or(self.text.len())
+        self.bytes
+            .get(character)
+            .copied()
+            .unwrap_or(self.text.len())
     }
 
     fn span(&self, mark: &Mark) -> Span {
         let start = self.byte(mark.start.index());
         let end = self.byte(mark.end.index()).max(start);
-        let len = self.text.get(start..end).map_or(0, |text| text.trim_end().len());
-        Span { source: self.source, start, len }
+        let len = self
+            .text
+            .get(start..end)
+            .map_or(0, |text| text.trim_end().len());
+        Span {
+            source: self.source,
+            start,
+            len,
+        }
     }
 }
 
 impl Places {
     fn of(text: &str, source: usize, problems: &mut Collector) -> Option<Self> {
         let bytes = text.char_indices().map(|(byte, _)| byte).collect();
-        let offsets = Offsets { text, source, bytes };
+        let offsets = Offsets {
+            text,
+            source,
+            bytes,
+        };
         let mut open: Vec<Open> = Vec::new();
-        let mut root = Place { span: Span { source, start: 0, len: 0 }, ..Place::default() };
+        let mut root = Place {
+            span: Span {
+                source,
+                start: 0,
+                len: 0,
+            },
+            ..Place::default()
+        };
         for event in Parser::new_from_str(text) {
             let (event, mark) = match event {
                 Ok(event) => event,
                 Err(error) => {
                     let start = offsets.byte(error.marker().index());
                     let fault = Fault::new(format!("not valid YAML: {}", error.info()));
-                    problems.report(Span { source, start, len: 0 }, fault);
+                    problems.report(
+                        Span {
+                            source,
+                            start,
+                            len: 0,
+                        },
+                        fault,
+                    );
                     return None;
                 }
             };
@@ -171,21 +222,35 @@ impl Places {
                         problems.report(span, Fault::new("nested too deeply"));
                         return None;
                     }
-                    let place = Place { span, ..Place::default() };
-                    open.push(Open { place, map, key: None });
+                    let place = Place {
+                        span,
+                        ..Place::default()
+                    };
+                    open.push(Open {
+                        place,
+                        map,
+                        key: None,
+                    });
                     continue;
                 }
-                Event::SequenceEnd | Event::MappingEnd => {
-                    open.pop().map(|open| open.close(span, text)).unwrap_or_default()
-                }
+                Event::SequenceEnd | Event::MappingEnd => open
+                    .pop()
+                    .map(|open| open.close(span, text))
+                    .unwrap_or_default(),
                 Event::Scalar(ref word, ..) => {
                     if let Some(parent) = open.last_mut().filter(|o| o.map && o.key.is_none()) {
                         parent.take_key(word, span, problems);
                         continue;
                     }
-                    Place { span, ..Place::default() }
+                    Place {
+                        span,
+                        ..Place::default()
+                    }
                 }
-                Event::Alias(_) => Place { span, ..Place::default() },
+                Event::Alias(_) => Place {
+                    span,
+                    ..Place::default()
+                },
                 _ => continue,
             };
             match open.last_mut() {
@@ -219,10 +284,20 @@ impl Open {
 
     fn close(self, end: Span, text: &str) -> Place {
         let mut place = self.place;
-        let flow = text.get(place.span.start..).is_some_and(|t| t.starts_with(['[', '{']));
+        let flow = text
+            .get(place.span.start..)
+            .is_some_and(|t| t.starts_with(['[', '{']));
         let inner = place.items.iter().map(|item| item.span);
-        let inner = inner.chain(place.keys.iter().flat_map(|(_, key, value)| [*key, value.span]));
-        let last = inner.map(|span| span.start + span.len).max().unwrap_or(place.span.start);
+        let inner = inner.chain(
+            place
+                .keys
+                .iter()
+                .flat_map(|(_, key, value)| [*key, value.span]),
+        );
+        let last = inner
+            .map(|span| span.start + span.len)
+            .max()
+            .unwrap_or(place.span.start);
         let stop = if flow { end.start + end.len } else { last };
         place.span.len = stop.saturating_sub(place.span.start);
         place

@@ -17,7 +17,9 @@ const TRUSTED: usize = 64 * 1024;
 pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, message)?;
-    let length = u32::try_from(frame.len() - 4).ok().filter(|length| *length <= MAX_FRAME);
+    let length = u32::try_from(frame.len() - 4)
+        .ok()
+        .filter(|length| *length <= MAX_FRAME);
     let length = length.ok_or_else(|| invalid("frame too long"))?;
     frame[..4].copy_from_slice(&length.to_be_bytes());
     Ok(frame)
@@ -63,16 +65,30 @@ mod tests {
     use crate::protocol::{Message, ReplyBody, Request, RequestBody};
 
     fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> io::Result<Option<T>> {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(read(&mut bytes))
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(read(&mut bytes))
     }
 
     #[test]
     fn any_state_document_survives() {
-        for state in [Value::Null, json!(1), json!([1, 2]), json!({"type": "x", "body": null})] {
-            let request = Request { id: 7, body: RequestBody::PutState(state.clone()) };
+        for state in [
+            Value::Null,
+            json!(1),
+            json!([1, 2]),
+            json!({"type": "x", "body": null}),
+        ] {
+            let request = Request {
+                id: 7,
+                body: RequestBody::PutState(state.clone()),
+            };
             let read: Request = decode(&encode(&request).unwrap()).unwrap().unwrap();
             assert!(matches!(read.body, RequestBody::PutState(got) if got == state));
-            let reply = Message::Reply { id: 7, body: ReplyBody::State(state.clone()) };
+            let reply = Message::Reply {
+                id: 7,
+                body: ReplyBody::State(state.clone()),
+            };
             let read: Message = decode(&encode(&reply).unwrap()).unwrap().unwrap();
             assert!(
                 matches!(read, Message::Reply { id: 7, body: ReplyBody::State(got) } if got == state)

@@ -131,9 +131,16 @@ impl<E: Enforcer> Links<E> {
         let mut totals = self.read_totals()?;
         let cuts = self.table.cuts.iter().map(|cut| CutCounters {
             id: cut.id.clone(),
-            drops: totals.remove(&cut.id).into_iter().flatten().map(|(_, count)| count).collect(),
+            drops: totals
+                .remove(&cut.id)
+                .into_iter()
+                .flatten()
+                .map(|(_, count)| count)
+                .collect(),
         });
-        Ok(Counters { cuts: cuts.collect() })
+        Ok(Counters {
+            cuts: cuts.collect(),
+        })
     }
 
     /// Undoes everything and checks that nothing is left.
@@ -182,7 +189,10 @@ impl<E: Enforcer> Links<E> {
     /// A port that is not found gets no broadcasts: that is the safe side.
     fn look_up_ports(&mut self) -> Ports {
         self.enforcer.ports(&self.members).unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "no bridge port is known");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no bridge port is known"
+            );
             Ports::new()
         })
     }
@@ -207,7 +217,9 @@ impl<E: Enforcer> Links<E> {
         for (place, cut) in self.table.cuts.iter().enumerate() {
             let kept = totals.entry(cut.id.clone()).or_insert_with(|| nothing(cut));
             for (tag, packets) in read.iter().filter(|(tag, _)| is(tag.cut, place)) {
-                let drop = usize::try_from(tag.drop).ok().and_then(|drop| kept.get_mut(drop));
+                let drop = usize::try_from(tag.drop)
+                    .ok()
+                    .and_then(|drop| kept.get_mut(drop));
                 if let Some((_, count)) = drop {
                     *class(count, tag.class) += packets;
                 }
@@ -230,7 +242,10 @@ fn class(count: &mut DropCounters, class: Class) -> &mut u64 {
 }
 
 fn nothing(cut: &Cut) -> Vec<(Drop, DropCounters)> {
-    cut.drops.iter().map(|drop| (drop.clone(), DropCounters::default())).collect()
+    cut.drops
+        .iter()
+        .map(|drop| (drop.clone(), DropCounters::default()))
+        .collect()
 }
 
 /// Totals of the directed drops that stay in force, in the new table's order.
@@ -248,22 +263,34 @@ fn carried(table: &LinkTable, mut totals: Totals) -> Totals {
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Checks a table and turns it into sets of addresses.
 fn directions(table: &LinkTable, subnet: (IpAddr, u8)) -> Result<Vec<Directions>, String> {
     let mut ids = BTreeSet::new();
-    table.cuts.iter().map(|cut| {
-        if cut.id.is_empty() || cut.id.len() > 200 || !ids.insert(&cut.id) {
-            return Err(format!("cut `{}` has no id, one that is too long, or one used twice", cut.id));
-        }
-        if cut.drops.is_empty() {
-            return Err(format!("cut `{}` drops nothing", cut.id));
-        }
-        cut.drops.iter().map(|drop| direction(&cut.id, drop, subnet)).collect()
-    }).collect()
+    table
+        .cuts
+        .iter()
+        .map(|cut| {
+            if cut.id.is_empty() || cut.id.len() > 200 || !ids.insert(&cut.id) {
+                return Err(format!(
+                    "cut `{}` has no id, one that is too long, or one used twice",
+                    cut.id
+                ));
+            }
+            if cut.drops.is_empty() {
+                return Err(format!("cut `{}` drops nothing", cut.id));
+            }
+            cut.drops
+                .iter()
+                .map(|drop| direction(&cut.id, drop, subnet))
+                .collect()
+        })
+        .collect()
 }
 
 fn direction(
@@ -275,11 +302,16 @@ fn direction(
         if addresses.is_empty() {
             return Err(format!("cut `{cut}` has an empty side"));
         }
-        addresses.iter().map(|address| match address {
-            IpAddr::V4(v4) if within(*address, subnet) => Ok(*v4),
-            IpAddr::V4(_) => Err(format!("cut `{cut}` names {address}, outside the run's network")),
-            IpAddr::V6(_) => Err(format!("cut `{cut}` names {address}: cuts are IPv4 only")),
-        }).collect::<Result<BTreeSet<_>, _>>()
+        addresses
+            .iter()
+            .map(|address| match address {
+                IpAddr::V4(v4) if within(*address, subnet) => Ok(*v4),
+                IpAddr::V4(_) => Err(format!(
+                    "cut `{cut}` names {address}, outside the run's network"
+                )),
+                IpAddr::V6(_) => Err(format!("cut `{cut}` names {address}: cuts are IPv4 only")),
+            })
+            .collect::<Result<BTreeSet<_>, _>>()
     };
     let (from, to) = (side(&drop.from)?, side(&drop.to)?);
     match from.intersection(&to).next() {

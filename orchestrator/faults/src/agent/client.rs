@@ -93,7 +93,9 @@ struct Table {
 
 impl fmt::Debug for AgentClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentClient").field("lost", &self.shared.table().lost).finish()
+        f.debug_struct("AgentClient")
+            .field("lost", &self.shared.table().lost)
+            .finish()
     }
 }
 
@@ -111,7 +113,9 @@ impl Shared {
 
     fn lost(&self) -> AgentError {
         let reason = self.table().lost.clone();
-        AgentError::Lost { reason: reason.unwrap_or_else(|| "its stream ended".to_owned()) }
+        AgentError::Lost {
+            reason: reason.unwrap_or_else(|| "its stream ended".to_owned()),
+        }
     }
 
     pub(super) fn next(&self) -> u64 {
@@ -188,8 +192,11 @@ impl AgentClient {
     ) -> (Self, mpsc::Receiver<Message>) {
         let (outgoing, frames) = mpsc::channel(OUTGOING);
         let (pushes, pushed) = mpsc::channel(PUSHES);
-        let shared =
-            Arc::new(Shared { outgoing, next: AtomicU64::new(1), table: Mutex::default() });
+        let shared = Arc::new(Shared {
+            outgoing,
+            next: AtomicU64::new(1),
+            table: Mutex::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(write(frames, writer, stop));
         let weak = Arc::downgrade(&shared);
@@ -202,7 +209,9 @@ impl AgentClient {
                         Ok(None) => break "its stream ended".to_owned(),
                         Err(error) => break format!("its stream broke: {error}"),
                     };
-                    let Some(shared) = weak.upgrade() else { break "not needed".to_owned() };
+                    let Some(shared) = weak.upgrade() else {
+                        break "not needed".to_owned();
+                    };
                     if let Err(reason) = deliver(&shared, message, &pushes) {
                         break reason.to_owned();
                     }

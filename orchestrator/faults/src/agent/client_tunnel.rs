@@ -41,7 +41,11 @@ pub(super) async fn open(
     let tunnel = shared.next();
     let pieces = shared.add_tunnel(tunnel);
     let guard = Guard { shared, tunnel };
-    let request = RequestBody::OpenTunnel { tunnel, node: node.to_owned(), port };
+    let request = RequestBody::OpenTunnel {
+        tunnel,
+        node: node.to_owned(),
+        port,
+    };
     done(client.request(request).await?)?;
     let (ours, theirs) = tokio::io::duplex(2 * TUNNEL_CHUNK);
     tokio::spawn(carry(guard, pieces, ours));
@@ -68,8 +72,12 @@ async fn carry(guard: Guard, pieces: mpsc::UnboundedReceiver<Piece>, stream: Dup
         upload(&guard.shared, guard.tunnel, reader),
         download(&guard.shared, guard.tunnel, pieces, writer),
     );
-    if let Ok(answer) =
-        guard.shared.send(RequestBody::CloseTunnel { tunnel: guard.tunnel }).await
+    if let Ok(answer) = guard
+        .shared
+        .send(RequestBody::CloseTunnel {
+            tunnel: guard.tunnel,
+        })
+        .await
     {
         // Only the sending matters; the agent may have forgotten the tunnel first.
         let _ = guard.shared.answer(answer).await;
@@ -109,7 +117,9 @@ async fn download(
     mut pieces: mpsc::UnboundedReceiver<Piece>,
     mut writer: WriteHalf<DuplexStream>,
 ) -> Result<(), AgentError> {
-    let closed = |_| AgentError::Lost { reason: "the tunnel's stream was dropped".to_owned() };
+    let closed = |_| AgentError::Lost {
+        reason: "the tunnel's stream was dropped".to_owned(),
+    };
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Data(data) => {
@@ -126,5 +136,7 @@ async fn download(
             Piece::Broken => break,
         }
     }
-    Err(AgentError::Lost { reason: "the tunnel broke".to_owned() })
+    Err(AgentError::Lost {
+        reason: "the tunnel broke".to_owned(),
+    })
 }

@@ -66,14 +66,21 @@ async fn one(directory: watch::Receiver<Option<Arc<Directory>>>, node: Arc<Node>
     let mut place = Place::default();
     let mut pause = BACK_OFF.0;
     loop {
-        let Some(current) = directory.borrow().clone() else { return };
+        let Some(current) = directory.borrow().clone() else {
+            return;
+        };
         match current.events(&node, &place.query()).await {
             Ok(response) => {
                 pause = BACK_OFF.0;
                 (sink.node_back)();
-                let Ok(reason) = read(response, &node, &mut place, &sink).await else { return };
+                let Ok(reason) = read(response, &node, &mut place, &sink).await else {
+                    return;
+                };
                 node.forget();
-                let ended = Message::EventsEnded { node: node.name.clone(), reason };
+                let ended = Message::EventsEnded {
+                    node: node.name.clone(),
+                    reason,
+                };
                 if send(&sink, &ended).await.is_err() {
                     return;
                 }
@@ -105,7 +112,10 @@ impl Place {
 
     fn enter(&mut self, incarnation: u64) {
         if self.incarnation != Some(incarnation) {
-            *self = Self { incarnation: Some(incarnation), after: 0 };
+            *self = Self {
+                incarnation: Some(incarnation),
+                after: 0,
+            };
         }
     }
 }
@@ -133,7 +143,15 @@ async fn read(
                         place.after = seq;
                     }
                     let node = node.name.clone();
-                    send(sink, &Message::Events { node, incarnation, records }).await?;
+                    send(
+                        sink,
+                        &Message::Events {
+                            node,
+                            incarnation,
+                            records,
+                        },
+                    )
+                    .await?;
                 }
                 if let Some(reason) = end {
                     return Ok(reason);
@@ -234,7 +252,13 @@ mod tests {
     fn batches_keep_order_and_size() {
         let records = (0..10).map(|n| (BATCH / 3, json!(n))).collect();
         let batches = batches(records);
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
-        assert_eq!(batches.concat(), (0..10).map(|n| json!(n)).collect::<Vec<_>>());
+        assert_eq!(
+            batches.iter().map(Vec::len).collect::<Vec<_>>(),
+            [3, 3, 3, 1]
+        );
+        assert_eq!(
+            batches.concat(),
+            (0..10).map(|n| json!(n)).collect::<Vec<_>>()
+        );
     }
 }

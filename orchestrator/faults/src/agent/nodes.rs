@@ -49,24 +49,35 @@ impl Directory {
         let mut nodes = BTreeMap::new();
         for node in &configure.nodes {
             if !within(node.address, configure.subnet) {
-                return Err(format!("node `{}` is at {}, outside the run's network", node.name, node.address));
+                return Err(format!(
+                    "node `{}` is at {}, outside the run's network",
+                    node.name, node.address
+                ));
             }
             let known = before.and_then(|before| before.nodes.get(&node.name));
             let known = known.filter(|known| known.address == node.address).cloned();
-            let node = known.unwrap_or_else(|| Arc::new(Node {
-                name: node.name.clone(),
-                address: node.address,
-                client: Mutex::default(),
-            }));
+            let node = known.unwrap_or_else(|| {
+                Arc::new(Node {
+                    name: node.name.clone(),
+                    address: node.address,
+                    client: Mutex::default(),
+                })
+            });
             if let Some(twice) = nodes.insert(node.name.clone(), node) {
                 return Err(format!("node `{}` is named twice", twice.name));
             }
         }
         let credentials = format!("{}:{}", configure.rpc_user, configure.rpc_password.0);
-        let mut authorisation = HeaderValue::from_str(&format!("Basic {}", BASE64.encode(credentials)))
-            .expect("base64 is legal in a header");
+        let mut authorisation =
+            HeaderValue::from_str(&format!("Basic {}", BASE64.encode(credentials)))
+                .expect("base64 is legal in a header");
         authorisation.set_sensitive(true);
-        Ok(Self { device: configure.device.clone(), rpc_port: configure.rpc_port, authorisation, nodes })
+        Ok(Self {
+            device: configure.device.clone(),
+            rpc_port: configure.rpc_port,
+            authorisation,
+            nodes,
+        })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<Node>> {
@@ -77,7 +88,8 @@ impl Directory {
         self.nodes.values()
     }
 
-    /// Calls a method; the answer is the HTTP status and the JSON-RPC document.
+    /// Calls a method; the answer is the HTTP status and the JSON-RPC document, in the form of version 1 that Bitcoin Core
+    /// answers with when no version is named: with both `result` and `error`.
     pub(super) async fn call(
         &self,
         node: &Node,
@@ -85,7 +97,7 @@ impl Directory {
         params: Value,
         timeout: Duration,
     ) -> Result<(u16, Value), String> {
-        let request = json!({"jsonrpc": "2.0", "id": 0, "method": method, "params": params});
+        let request = json!({"id": 0, "method": method, "params": params});
         let call = async {
             let url = format!("http://{}/", SocketAddr::new(node.address, self.rpc_port));
             let request = self
@@ -99,7 +111,10 @@ impl Directory {
             let body = body(response).await?;
             // A refusal (401, 404) has no document.
             let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
-            Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
+            Ok((
+                status,
+                serde_json::from_slice(&body).unwrap_or_else(|_| text()),
+            ))
         };
         match tokio::time::timeout(timeout.min(LONGEST), call).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -113,8 +128,14 @@ impl Directory {
 
     /// Opens a node's event stream.
     pub(super) async fn events(&self, node: &Node, query: &str) -> Result<Response, String> {
-        let url = format!("http://{}/events{query}", SocketAddr::new(node.address, self.rpc_port));
-        let request = self.client(node)?.get(url).header(AUTHORIZATION, self.authorisation.clone());
+        let url = format!(
+            "http://{}/events{query}",
+            SocketAddr::new(node.address, self.rpc_port)
+        );
+        let request = self
+            .client(node)?
+            .get(url)
+            .header(AUTHORIZATION, self.authorisation.clone());
         let response = request.send().await.map_err(|error| chain(&error))?;
         match response.status().as_u16() {
             200 => Ok(response),
@@ -162,7 +183,10 @@ impl Directory {
 impl Node {
     /// Lets go of connections: the process at their other end is not to be trusted to be there.
     pub(super) fn forget(&self) {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }
 

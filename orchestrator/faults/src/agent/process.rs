@@ -17,13 +17,13 @@ use tokio::{
     task::JoinSet,
 };
 
+#[cfg(feature = "sabotage")]
+use super::sabotage::wrap;
 use super::{
     sanitise::{Settings, sanitise},
     server::{Agent, Open},
     session,
 };
-#[cfg(feature = "sabotage")]
-use super::sabotage::wrap;
 use crate::{
     enforcer::{EnforceError, Enforcer},
     links::LinkError,
@@ -73,7 +73,9 @@ pub fn serve() -> Result<(), ServeError> {
         let listener = listen(Path::new(SOCKET)).map_err(start("listen for clients"))?;
         let (reader, writer) = standard_streams()?;
         serve_on(&agent, (reader, writer), listener, settings.owned).await?;
-        agent.clear().map_err(|error: LinkError| ServeError::Clear(error.into()))
+        agent
+            .clear()
+            .map_err(|error: LinkError| ServeError::Clear(error.into()))
     });
     // A read of standard input may still be pending; it must not hold the process up.
     runtime.shutdown_background();
@@ -87,9 +89,13 @@ pub fn serve() -> Result<(), ServeError> {
 pub fn bridge() -> Result<(), ServeError> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let stream = UnixStream::connect(SOCKET).await.map_err(start("reach the agent"))?;
+        let stream = UnixStream::connect(SOCKET)
+            .await
+            .map_err(start("reach the agent"))?;
         let (reader, writer) = standard_streams()?;
-        carry(stream, reader, writer).await.map_err(start("carry a client's stream"))
+        carry(stream, reader, writer)
+            .await
+            .map_err(start("carry a client's stream"))
     });
     runtime.shutdown_background();
     result
@@ -103,7 +109,11 @@ async fn carry(stream: UnixStream, mut reader: Reader, mut writer: Writer) -> io
         drop(to_agent);
         std::future::pending::<io::Result<()>>().await
     };
-    let down = async { tokio::io::copy(&mut from_agent, &mut writer).await.map(drop) };
+    let down = async {
+        tokio::io::copy(&mut from_agent, &mut writer)
+            .await
+            .map(drop)
+    };
     tokio::select! {
         result = up => result,
         result = down => result,
@@ -111,7 +121,9 @@ async fn carry(stream: UnixStream, mut reader: Reader, mut writer: Writer) -> io
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.map_err(start("start the runtime"))
 }
 
@@ -139,7 +151,11 @@ fn wrap(kernel: Kernel, _settings: Settings) -> Box<dyn Enforcer> {
 
 fn open_kernel(configure: &Configure) -> Result<Kernel, EnforceError> {
     let table = table_name(&configure.run);
-    let scope = Scope { family: Family::Bridge, table, probe_port: configure.probe_port };
+    let scope = Scope {
+        family: Family::Bridge,
+        table,
+        probe_port: configure.probe_port,
+    };
     Kernel::open(scope, &configure.device)
 }
 
@@ -156,7 +172,10 @@ fn standard_streams() -> Result<(Reader, Writer), ServeError> {
 /// A socket that only this user reaches.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
     }
     match fs::remove_file(path) {

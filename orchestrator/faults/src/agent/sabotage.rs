@@ -58,7 +58,11 @@ pub(super) struct Sabotaged<E> {
 impl<E: Enforcer> Sabotaged<E> {
     /// Breaks `inner`.
     pub(super) const fn new(inner: E, sabotage: Sabotage) -> Self {
-        Self { inner, sabotage, said: None }
+        Self {
+            inner,
+            sabotage,
+            said: None,
+        }
     }
 }
 
@@ -81,7 +85,11 @@ impl<E: Enforcer> Enforcer for Sabotaged<E> {
     fn read_back(&mut self) -> Result<Option<Installed>, EnforceError> {
         let owned = self.inner.owned();
         let said = self.said.clone();
-        Ok(said.map(|ruleset| Installed { ruleset, owned, foreign: Vec::new() }))
+        Ok(said.map(|ruleset| Installed {
+            ruleset,
+            owned,
+            foreign: Vec::new(),
+        }))
     }
 
     fn counters(&mut self) -> Result<Vec<(Tag, u64)>, EnforceError> {
@@ -120,13 +128,26 @@ mod tests {
     const TO: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
     fn cut() -> LinkTable {
-        let drops = vec![Drop { from: vec![FROM.into()], to: vec![TO.into()] }];
-        LinkTable { version: 1, cuts: vec![Cut { id: "cut".to_owned(), drops }] }
+        let drops = vec![Drop {
+            from: vec![FROM.into()],
+            to: vec![TO.into()],
+        }];
+        LinkTable {
+            version: 1,
+            cuts: vec![Cut {
+                id: "cut".to_owned(),
+                drops,
+            }],
+        }
     }
 
     fn fake() -> FakeKernel {
         let table = "t".to_owned();
-        FakeKernel::new(Scope { family: Family::Bridge, table, probe_port: 9 })
+        FakeKernel::new(Scope {
+            family: Family::Bridge,
+            table,
+            probe_port: 9,
+        })
     }
 
     #[test]
@@ -149,7 +170,10 @@ mod tests {
                 destination_port: 2,
                 output: 3,
             };
-            assert!(table.hook == OUTPUT || fake.pass(&packet), "{sabotage:?} cuts");
+            assert!(
+                table.hook == OUTPUT || fake.pass(&packet),
+                "{sabotage:?} cuts"
+            );
         }
     }
 }

@@ -45,7 +45,12 @@ pub(super) fn sanitise() -> io::Result<Settings> {
 fn close_inherited() -> io::Result<()> {
     let mut open: Vec<RawFd> = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
-        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+        open.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<RawFd>().ok()),
+        );
     }
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
         match close(descriptor) {
@@ -57,7 +62,10 @@ fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "the standard library calls changing the environment unsafe")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library calls changing the environment unsafe"
+)]
 fn clear_environment() {
     let names: Vec<OsString> = env::vars_os().map(|(name, _)| name).collect();
     for name in names {

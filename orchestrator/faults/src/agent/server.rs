@@ -10,9 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{
-    nodes::{Directory, Node, chain},
-};
+use super::nodes::{Directory, Node, chain};
 use crate::{
     enforcer::{EnforceError, Enforcer},
     links::{LinkError, Links, within},
@@ -59,7 +57,10 @@ impl From<LinkError> for Failure {
             LinkError::Invalid(_) => FailureKind::BadRequest,
             LinkError::Kernel(_) => FailureKind::Kernel,
         };
-        Self { kind, reason: chain(&error) }
+        Self {
+            kind,
+            reason: chain(&error),
+        }
     }
 }
 
@@ -70,7 +71,10 @@ impl From<Failure> for ReplyBody {
 }
 
 fn bad(reason: impl Into<String>) -> Failure {
-    Failure { kind: FailureKind::BadRequest, reason: reason.into() }
+    Failure {
+        kind: FailureKind::BadRequest,
+        reason: reason.into(),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,13 +144,19 @@ impl Agent {
             Some(run) => return Err(bad(format!("the agent serves run `{}`", run.fixed.run))),
             none => {
                 let enforcer = (self.open)(configure).map_err(LinkError::from)?;
-                none.insert(Run { fixed, links: Links::new(enforcer, configure.subnet) })
+                none.insert(Run {
+                    fixed,
+                    links: Links::new(enforcer, configure.subnet),
+                })
             }
         };
-        let members: BTreeSet<_> = directory.all().filter_map(|node| match node.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }).collect();
+        let members: BTreeSet<_> = directory
+            .all()
+            .filter_map(|node| match node.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
         run.links.set_members(members);
         self.directory.send_replace(Some(Arc::new(directory)));
         Ok(ReplyBody::Done)
@@ -167,7 +177,9 @@ impl Agent {
     /// # Errors
     /// When something is left in the kernel.
     pub(super) fn clear(&self) -> Result<(), LinkError> {
-        lock(&self.run).as_mut().map_or(Ok(()), |run| run.links.clear())
+        lock(&self.run)
+            .as_mut()
+            .map_or(Ok(()), |run| run.links.clear())
     }
 
     /// A node is there again: its bridge port may have a new number.
@@ -175,7 +187,10 @@ impl Agent {
         match lock(&self.run).as_mut().map(|run| run.links.refresh()) {
             Some(Ok(true)) => tracing::info!("the nodes' bridge ports changed; table replaced"),
             Some(Err(error)) => {
-                tracing::warn!(error = chain(&error), "the nodes' bridge ports could not be renewed");
+                tracing::warn!(
+                    error = chain(&error),
+                    "the nodes' bridge ports could not be renewed"
+                );
             }
             Some(Ok(false)) | None => {}
         }
@@ -188,7 +203,11 @@ impl Agent {
                 version: run.links.version(),
                 owned: run.links.owned(),
             },
-            None => Health { run: None, version: 0, owned: false },
+            None => Health {
+                run: None,
+                version: 0,
+                owned: false,
+            },
         }
     }
 
@@ -198,7 +217,9 @@ impl Agent {
     /// When there is none, or no run yet.
     pub(super) fn node(&self, name: &str) -> Result<(Arc<Directory>, Arc<Node>), Failure> {
         let directory = self.directory.borrow().clone().ok_or_else(not_configured)?;
-        let node = directory.get(name).ok_or_else(|| bad(format!("no node is named `{name}`")))?;
+        let node = directory
+            .get(name)
+            .ok_or_else(|| bad(format!("no node is named `{name}`")))?;
         Ok((directory, node))
     }
 
@@ -228,12 +249,20 @@ pub(super) const fn failed(kind: FailureKind, reason: String) -> ReplyBody {
 
 fn not_configured() -> Failure {
     let reason = "the agent has not been told its run".to_owned();
-    Failure { kind: FailureKind::NotConfigured, reason }
+    Failure {
+        kind: FailureKind::NotConfigured,
+        reason,
+    }
 }
 
 /// What can be told to be wrong without looking at the machine.
 fn check(configure: &Configure) -> Result<(), String> {
-    let Configure { run, device, subnet: (network, prefix), .. } = configure;
+    let Configure {
+        run,
+        device,
+        subnet: (network, prefix),
+        ..
+    } = configure;
     if run.is_empty() || run.len() > 200 {
         return Err("the run's id is empty or too long".to_owned());
     }

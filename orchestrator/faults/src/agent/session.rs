@@ -28,7 +28,7 @@ use crate::{
 /// Frames that wait to be written.
 const FRAMES: usize = 64;
 /// Calls at work at one time.
-const CALLS: usize = 256;
+const CALLS: usize = 4096;
 /// Tunnels open at one time.
 const TUNNELS: usize = 256;
 
@@ -101,7 +101,12 @@ impl Session {
         while let Some(Request { id, body }) = codec::read(&mut reader).await? {
             while work.try_join_next().is_some() {}
             match body {
-                RequestBody::Rpc { node, method, params, timeout_ms } => {
+                RequestBody::Rpc {
+                    node,
+                    method,
+                    params,
+                    timeout_ms,
+                } => {
                     let session = Arc::clone(self);
                     let permit = Arc::clone(&self.calls).acquire_owned().await;
                     work.spawn(async move {
@@ -119,7 +124,8 @@ impl Session {
                 RequestBody::OpenTunnel { tunnel, node, port } => {
                     let opened = self.reserve(tunnel);
                     if let Err(reason) = opened {
-                        self.reply(id, failed(FailureKind::BadRequest, reason.to_owned())).await;
+                        self.reply(id, failed(FailureKind::BadRequest, reason.to_owned()))
+                            .await;
                         continue;
                     }
                     let session = Arc::clone(self);
@@ -144,7 +150,10 @@ impl Session {
 
     fn sink(&self) -> Sink {
         let agent = Arc::clone(&self.agent);
-        Sink { frames: self.frames.clone(), node_back: Arc::new(move || agent.node_back()) }
+        Sink {
+            frames: self.frames.clone(),
+            node_back: Arc::new(move || agent.node_back()),
+        }
     }
 
     /// An answer that is too long to send becomes a failure.
@@ -206,13 +215,7 @@ impl Session {
         let _ = work.await;
     }
 
-    async fn upload(
-        self: &Arc<Self>,
-        id: u64,
-        number: u64,
-        data: &str,
-        work: &mut JoinSet<()>,
-    ) {
+    async fn upload(self: &Arc<Self>, id: u64, number: u64, data: &str, work: &mut JoinSet<()>) {
         let taken = match self.tunnels().get(&number) {
             Some(Slot::Open(tunnel, _)) => tunnel.send(data),
             _ => Err("the tunnel is not open"),
@@ -220,7 +223,9 @@ impl Session {
         let receiver = match taken {
             Ok(receiver) => receiver,
             Err(reason) => {
-                return self.reply(id, failed(FailureKind::BadRequest, reason.to_owned())).await;
+                return self
+                    .reply(id, failed(FailureKind::BadRequest, reason.to_owned()))
+                    .await;
             }
         };
         let session = Arc::clone(self);

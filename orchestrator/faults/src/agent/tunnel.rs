@@ -68,14 +68,19 @@ impl Tunnel {
     pub(super) fn grant(&self, bytes: u64) {
         let window = usize::try_from(TUNNEL_WINDOW).expect("a window fits the address space");
         let room = window.saturating_sub(self.credit.available_permits());
-        self.credit.add_permits(usize::try_from(bytes).unwrap_or(window).min(room));
+        self.credit
+            .add_permits(usize::try_from(bytes).unwrap_or(window).min(room));
     }
 }
 
 async fn upload(mut queue: mpsc::Receiver<Upload>, mut writer: OwnedWriteHalf) {
     while let Some((bytes, answer)) = queue.recv().await {
         let last = bytes.is_empty();
-        let done = if last { writer.shutdown().await } else { writer.write_all(&bytes).await };
+        let done = if last {
+            writer.shutdown().await
+        } else {
+            writer.write_all(&bytes).await
+        };
         let failed = done.is_err();
         // The session may be ending.
         let _ = answer.send(done.map_err(|error| error.to_string()));
@@ -93,15 +98,22 @@ async fn download(
 ) {
     let mut chunk = vec![0; TUNNEL_CHUNK];
     loop {
-        let Ok(permit) = credit.acquire().await else { return };
+        let Ok(permit) = credit.acquire().await else {
+            return;
+        };
         permit.forget();
         let most = chunk.len().min(1 + credit.available_permits());
         // A reset reads as an end.
         let length = reader.read(&mut chunk[..most]).await.unwrap_or(0);
         // One was taken before, the rest is there: only this task takes.
         credit.forget_permits(length.saturating_sub(1));
-        let message = Message::Tunnel { tunnel, data: BASE64.encode(&chunk[..length]) };
-        let Ok(frame) = codec::encode(&message) else { return };
+        let message = Message::Tunnel {
+            tunnel,
+            data: BASE64.encode(&chunk[..length]),
+        };
+        let Ok(frame) = codec::encode(&message) else {
+            return;
+        };
         if frames.send(frame).await.is_err() || length == 0 {
             return;
         }

@@ -54,7 +54,10 @@ impl FakeKernel {
     /// A kernel without a table.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, state: Arc::default() }
+        Self {
+            scope,
+            state: Arc::default(),
+        }
     }
 
     /// Where nodes are from now on.
@@ -88,8 +91,13 @@ impl FakeKernel {
     #[must_use]
     pub fn pass(&self, packet: &Packet) -> bool {
         let mut state = self.state();
-        let Some(table) = &state.table else { return true };
-        let hit = table.rules.iter().position(|rule| matches(table, rule, packet));
+        let Some(table) = &state.table else {
+            return true;
+        };
+        let hit = table
+            .rules
+            .iter()
+            .position(|rule| matches(table, rule, packet));
         if let Some(rule) = hit {
             state.counts[rule] += 1;
         }
@@ -107,12 +115,21 @@ fn matches(table: &Ruleset, rule: &Rule, packet: &Packet) -> bool {
     for expression in &rule.expressions {
         match expression {
             Expression::Meta(meta) => register = load(*meta, packet),
-            Expression::Payload { base, offset, length } => {
-                let Some(bytes) = field(*base, *offset, *length, packet) else { return false };
+            Expression::Payload {
+                base,
+                offset,
+                length,
+            } => {
+                let Some(bytes) = field(*base, *offset, *length, packet) else {
+                    return false;
+                };
                 register = bytes;
             }
             Expression::Mask(mask) => {
-                register.iter_mut().zip(mask).for_each(|(byte, mask)| *byte &= mask);
+                register
+                    .iter_mut()
+                    .zip(mask)
+                    .for_each(|(byte, mask)| *byte &= mask);
             }
             Expression::Equals(value) if register != *value => return false,
             Expression::Lookup { set, inverted } => {
@@ -160,7 +177,10 @@ impl Enforcer for FakeKernel {
         let mut state = self.state();
         if state.refusing {
             let source = io::Error::from_raw_os_error(libc::EPERM);
-            return Err(EnforceError::Refused { operation: "replace the table", source });
+            return Err(EnforceError::Refused {
+                operation: "replace the table",
+                source,
+            });
         }
         state.commits += 1;
         state.counts = vec![0; ruleset.rules.len()];
@@ -170,13 +190,20 @@ impl Enforcer for FakeKernel {
 
     fn read_back(&mut self) -> Result<Option<Installed>, EnforceError> {
         let table = self.table();
-        Ok(table.map(|ruleset| Installed { ruleset, owned: true, foreign: Vec::new() }))
+        Ok(table.map(|ruleset| Installed {
+            ruleset,
+            owned: true,
+            foreign: Vec::new(),
+        }))
     }
 
     fn counters(&mut self) -> Result<Vec<(Tag, u64)>, EnforceError> {
         let state = self.state();
         let rules = state.table.iter().flat_map(|table| &table.rules);
-        Ok(rules.zip(&state.counts).map(|(rule, count)| (rule.tag, *count)).collect())
+        Ok(rules
+            .zip(&state.counts)
+            .map(|(rule, count)| (rule.tag, *count))
+            .collect())
     }
 
     fn clear(&mut self) -> Result<(), EnforceError> {

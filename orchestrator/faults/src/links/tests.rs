@@ -19,12 +19,21 @@ fn side(numbers: &[u8]) -> Vec<IpAddr> {
 }
 
 fn cut(id: &str, drops: &[(&[u8], &[u8])]) -> Cut {
-    let drops = drops.iter().map(|(from, to)| Drop { from: side(from), to: side(to) });
-    Cut { id: id.to_owned(), drops: drops.collect() }
+    let drops = drops.iter().map(|(from, to)| Drop {
+        from: side(from),
+        to: side(to),
+    });
+    Cut {
+        id: id.to_owned(),
+        drops: drops.collect(),
+    }
 }
 
 fn table(version: u64, cuts: &[Cut]) -> LinkTable {
-    LinkTable { version, cuts: cuts.to_vec() }
+    LinkTable {
+        version,
+        cuts: cuts.to_vec(),
+    }
 }
 
 fn packet(from: u8, to: u8, port: u16) -> Packet {
@@ -47,13 +56,26 @@ fn port_of(node: u8) -> u32 {
 /// A broadcast as it is about to leave by the port of `to`.
 fn broadcast(from: u8, to: u8) -> Packet {
     let everyone = Ipv4Addr::BROADCAST;
-    Packet { group: true, to: everyone, transport: 17, ..packet(from, to, 5) }
+    Packet {
+        group: true,
+        to: everyone,
+        transport: 17,
+        ..packet(from, to, 5)
+    }
 }
 
 fn links() -> (Links<FakeKernel>, FakeKernel) {
-    let scope = Scope { family: Family::Bridge, table: "t".to_owned(), probe_port: PROBE_PORT };
+    let scope = Scope {
+        family: Family::Bridge,
+        table: "t".to_owned(),
+        probe_port: PROBE_PORT,
+    };
     let kernel = FakeKernel::new(scope);
-    kernel.set_ports((1..=20).map(|number| (node(number), port_of(number))).collect());
+    kernel.set_ports(
+        (1..=20)
+            .map(|number| (node(number), port_of(number)))
+            .collect(),
+    );
     let mut links = Links::new(kernel.clone(), (node(0).into(), 24));
     links.set_members((1..=20).map(node).collect());
     (links, kernel)
@@ -66,7 +88,10 @@ fn drops_are_counted_by_class_and_by_the_newest_cut() {
     links.apply(table(1, std::slice::from_ref(&first))).unwrap();
     assert!(!kernel.pass(&packet(1, 3, 18444)));
     assert!(!kernel.pass(&packet(1, 4, PROBE_PORT)));
-    let answer = Packet { source_port: PROBE_PORT, ..packet(3, 1, 40_000) };
+    let answer = Packet {
+        source_port: PROBE_PORT,
+        ..packet(3, 1, 40_000)
+    };
     assert!(!kernel.pass(&answer));
     assert!(!kernel.pass(&broadcast(2, 3)));
     assert!(kernel.pass(&broadcast(2, 1)) && kernel.pass(&packet(1, 2, 18444)));
@@ -77,13 +102,29 @@ fn drops_are_counted_by_class_and_by_the_newest_cut() {
     assert!(!kernel.pass(&packet(1, 3, 18444)));
     let counters = links.counters().unwrap();
     assert_eq!(
-        counters.cuts.iter().map(|cut| cut.drops.clone()).collect::<Vec<_>>(),
+        counters
+            .cuts
+            .iter()
+            .map(|cut| cut.drops.clone())
+            .collect::<Vec<_>>(),
         [
             vec![
-                DropCounters { protocol: 1, probes: 1, group: 1 },
-                DropCounters { protocol: 0, probes: 1, group: 0 },
+                DropCounters {
+                    protocol: 1,
+                    probes: 1,
+                    group: 1
+                },
+                DropCounters {
+                    protocol: 0,
+                    probes: 1,
+                    group: 0
+                },
             ],
-            vec![DropCounters { protocol: 1, probes: 0, group: 0 }],
+            vec![DropCounters {
+                protocol: 1,
+                probes: 0,
+                group: 0
+            }],
         ]
     );
 }
@@ -101,7 +142,11 @@ fn totals_of_a_cut_end_with_it() {
     links.apply(table(2, &[stays.clone(), changed])).unwrap();
     let count = |links: &mut Links<FakeKernel>| {
         let counters = links.counters().unwrap();
-        counters.cuts.iter().map(|cut| cut.drops[0].protocol).collect::<Vec<_>>()
+        counters
+            .cuts
+            .iter()
+            .map(|cut| cut.drops[0].protocol)
+            .collect::<Vec<_>>()
     };
     assert_eq!(count(&mut links), [5, 0]);
     links.apply(table(3, &[])).unwrap();
@@ -113,7 +158,9 @@ fn totals_of_a_cut_end_with_it() {
 #[test]
 fn senseless_tables_change_nothing() {
     let (mut links, kernel) = links();
-    links.apply(table(5, &[cut("ok", &[(&[1], &[2])])])).unwrap();
+    links
+        .apply(table(5, &[cut("ok", &[(&[1], &[2])])]))
+        .unwrap();
     let mut outside = cut("x", &[(&[1], &[2])]);
     outside.drops[0].to = vec![IpAddr::from([8, 8, 8, 8])];
     let mut six = cut("x", &[(&[1], &[2])]);
@@ -130,7 +177,10 @@ fn senseless_tables_change_nothing() {
     ];
     for senseless in senseless {
         let error = links.apply(senseless.clone()).unwrap_err();
-        assert!(matches!(error, LinkError::Invalid(_)), "{senseless:?}: {error}");
+        assert!(
+            matches!(error, LinkError::Invalid(_)),
+            "{senseless:?}: {error}"
+        );
     }
     assert_eq!((links.version(), kernel.commits()), (5, 1));
     assert!(!kernel.pass(&packet(1, 2, 1)));
@@ -141,8 +191,13 @@ fn a_refusing_kernel_leaves_the_old_table() {
     let (mut links, kernel) = links();
     links.apply(table(1, &[cut("a", &[(&[1], &[2])])])).unwrap();
     kernel.set_refusing(true);
-    let error = links.apply(table(2, &[cut("b", &[(&[3], &[4])])])).unwrap_err();
-    assert!(matches!(error, LinkError::Kernel(EnforceError::Refused { .. })));
+    let error = links
+        .apply(table(2, &[cut("b", &[(&[3], &[4])])]))
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        LinkError::Kernel(EnforceError::Refused { .. })
+    ));
     assert_eq!(links.version(), 1);
     assert_eq!(links.counters().unwrap().cuts[0].id, "a");
 }
@@ -160,19 +215,32 @@ fn a_table_that_vanished_is_noticed() {
 #[test]
 fn a_new_port_gets_no_broadcast_until_it_is_known() {
     let (mut links, kernel) = links();
-    links.apply(table(1, &[cut("a", &[(&[1, 2], &[3, 4])])])).unwrap();
+    links
+        .apply(table(1, &[cut("a", &[(&[1, 2], &[3, 4])])]))
+        .unwrap();
     assert!(kernel.pass(&packet(1, 2, 1)));
-    let restarted = Packet { output: 999, ..broadcast(1, 2) };
+    let restarted = Packet {
+        output: 999,
+        ..broadcast(1, 2)
+    };
     assert!(!kernel.pass(&restarted), "an unknown port fails closed");
-    assert!(!kernel.pass(&Packet { output: 998, ..broadcast(1, 3) }));
+    assert!(!kernel.pass(&Packet {
+        output: 998,
+        ..broadcast(1, 3)
+    }));
     assert!(!links.refresh().unwrap(), "nothing is new");
-    let mut ports: Ports = (1..=20).map(|number| (node(number), port_of(number))).collect();
+    let mut ports: Ports = (1..=20)
+        .map(|number| (node(number), port_of(number)))
+        .collect();
     ports.insert(node(2), 999);
     ports.insert(node(3), 998);
     kernel.set_ports(ports);
     assert!(links.refresh().unwrap());
     assert!(kernel.pass(&restarted));
-    assert!(!kernel.pass(&Packet { output: 998, ..broadcast(1, 3) }));
+    assert!(!kernel.pass(&Packet {
+        output: 998,
+        ..broadcast(1, 3)
+    }));
     assert_eq!(links.counters().unwrap().cuts[0].drops[0].group, 3);
 }
 
@@ -191,7 +259,11 @@ fn networks_contain_what_they_should() {
 fn any_drop() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     prop::collection::vec(0_u8..3, 12).prop_filter_map("both sides", |sides| {
         let side = |wanted| {
-            (1_u8..).zip(&sides).filter(|(_, side)| **side == wanted).map(|(node, _)| node).collect()
+            (1_u8..)
+                .zip(&sides)
+                .filter(|(_, side)| **side == wanted)
+                .map(|(node, _)| node)
+                .collect()
         };
         let (from, to): (Vec<u8>, Vec<u8>) = (side(1), side(2));
         (!from.is_empty() && !to.is_empty()).then_some((from, to))

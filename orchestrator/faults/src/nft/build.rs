@@ -9,7 +9,9 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::ruleset::{Base, Class, Expression, FORWARD, Family, Meta, Rule, Ruleset, Set, SetKind, Tag};
+use super::ruleset::{
+    Base, Class, Expression, FORWARD, Family, Meta, Rule, Ruleset, Set, SetKind, Tag,
+};
 
 /// Bridge port, by device number, that each node is known to be behind.
 pub type Ports = BTreeMap<Ipv4Addr, u32>;
@@ -39,7 +41,12 @@ const UDP: u8 = 17;
 /// port that is not known, for instance because its node just restarted, gets none: it fails closed.
 #[must_use]
 pub fn build(cuts: &[Directions], ports: &Ports, scope: &Scope) -> Ruleset {
-    let mut builder = Builder { scope, sets: Vec::new(), names: BTreeMap::new(), rules: Vec::new() };
+    let mut builder = Builder {
+        scope,
+        sets: Vec::new(),
+        names: BTreeMap::new(),
+        rules: Vec::new(),
+    };
     for (cut, directions) in cuts.iter().enumerate().rev() {
         for (drop, (from, to)) in directions.iter().enumerate() {
             builder.direction((number(cut), number(drop)), from, to, ports);
@@ -76,24 +83,53 @@ impl Builder<'_> {
     ) {
         let senders = self.addresses(from);
         let receivers = self.addresses(to);
-        let pair = [self.source(&senders), load_lookup(network(16, 4), &receivers, false)].concat();
+        let pair = [
+            self.source(&senders),
+            load_lookup(network(16, 4), &receivers, false),
+        ]
+        .concat();
         let transports = self.set(SetKind::Protocols, [vec![TCP], vec![UDP]].into());
         // Destination port, then source port: answers to probes are probes too.
         for offset in [2, 0] {
             let probe = [
                 load_lookup(Expression::Meta(Meta::Transport), &transports, false),
                 vec![
-                    Expression::Payload { base: Base::Transport, offset, length: 2 },
+                    Expression::Payload {
+                        base: Base::Transport,
+                        offset,
+                        length: 2,
+                    },
                     Expression::Equals(self.scope.probe_port.to_be_bytes().to_vec()),
                 ],
             ];
-            self.rule(Tag { cut, drop, class: Class::Probe }, [&pair, &probe.concat()[..]].concat());
+            self.rule(
+                Tag {
+                    cut,
+                    drop,
+                    class: Class::Probe,
+                },
+                [&pair, &probe.concat()[..]].concat(),
+            );
         }
         if self.scope.family == Family::Bridge {
             let group = self.group(&senders, to, ports);
-            self.rule(Tag { cut, drop, class: Class::Group }, group);
+            self.rule(
+                Tag {
+                    cut,
+                    drop,
+                    class: Class::Group,
+                },
+                group,
+            );
         }
-        self.rule(Tag { cut, drop, class: Class::Protocol }, pair);
+        self.rule(
+            Tag {
+                cut,
+                drop,
+                class: Class::Protocol,
+            },
+            pair,
+        );
     }
 
     /// IPv4 packets of these senders.
@@ -113,23 +149,28 @@ impl Builder<'_> {
     }
 
     /// Group-addressed packets of these senders towards any port not known to be on their side.
-    fn group(
-        &mut self,
-        senders: &str,
-        to: &BTreeSet<Ipv4Addr>,
-        ports: &Ports,
-    ) -> Vec<Expression> {
+    fn group(&mut self, senders: &str, to: &BTreeSet<Ipv4Addr>, ports: &Ports) -> Vec<Expression> {
         let allowed = ports.iter().filter(|(address, _)| !to.contains(address));
-        let allowed = allowed.map(|(_, port)| port.to_ne_bytes().to_vec()).collect();
+        let allowed = allowed
+            .map(|(_, port)| port.to_ne_bytes().to_vec())
+            .collect();
         let allowed = self.set(SetKind::Devices, allowed);
         let mut rule = self.source(senders);
         // The group bit of IEEE 802 addresses is the lowest of the first byte.
         rule.extend([
-            Expression::Payload { base: Base::Link, offset: 0, length: 1 },
+            Expression::Payload {
+                base: Base::Link,
+                offset: 0,
+                length: 1,
+            },
             Expression::Mask(vec![1]),
             Expression::Equals(vec![1]),
         ]);
-        rule.extend(load_lookup(Expression::Meta(Meta::OutputDevice), &allowed, true));
+        rule.extend(load_lookup(
+            Expression::Meta(Meta::OutputDevice),
+            &allowed,
+            true,
+        ));
         rule
     }
 
@@ -139,7 +180,10 @@ impl Builder<'_> {
     }
 
     fn addresses(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> String {
-        self.set(SetKind::Addresses, addresses.iter().map(|a| a.octets().to_vec()).collect())
+        self.set(
+            SetKind::Addresses,
+            addresses.iter().map(|a| a.octets().to_vec()).collect(),
+        )
     }
 
     /// Equal sets are one set.
@@ -149,7 +193,11 @@ impl Builder<'_> {
             std::collections::btree_map::Entry::Occupied(known) => known.get().clone(),
             std::collections::btree_map::Entry::Vacant(free) => {
                 let elements = free.key().1.clone();
-                self.sets.push(Set { name: next.clone(), kind, elements });
+                self.sets.push(Set {
+                    name: next.clone(),
+                    kind,
+                    elements,
+                });
                 free.insert(next).clone()
             }
         }
@@ -157,9 +205,19 @@ impl Builder<'_> {
 }
 
 const fn network(offset: u32, length: u32) -> Expression {
-    Expression::Payload { base: Base::Network, offset, length }
+    Expression::Payload {
+        base: Base::Network,
+        offset,
+        length,
+    }
 }
 
 fn load_lookup(load: Expression, set: &str, inverted: bool) -> Vec<Expression> {
-    vec![load, Expression::Lookup { set: set.to_owned(), inverted }]
+    vec![
+        load,
+        Expression::Lookup {
+            set: set.to_owned(),
+            inverted,
+        },
+    ]
 }

@@ -18,7 +18,10 @@ pub(super) struct TableFound<'a> {
 
 pub(super) fn table(payload: &[u8]) -> Option<TableFound<'_>> {
     let body = payload.get(HEADER..)?;
-    Some(TableFound { name: text(body, 1)?, owned: number(body, 2)? & OWNER != 0 })
+    Some(TableFound {
+        name: text(body, 1)?,
+        owned: number(body, 2)? & OWNER != 0,
+    })
 }
 
 /// A chain: its table, and what is wrong with it, or the hook of ours.
@@ -43,17 +46,22 @@ pub(super) fn set(payload: &[u8], table: &str) -> Option<(String, Option<SetKind
         return None;
     }
     let (kind, length) = (number(body, 4), number(body, 5));
-    let kind = [SetKind::Addresses, SetKind::Protocols, SetKind::Devices].into_iter().find(|known| {
-        kind == Some(known.key_type())
-            && length == Some(known.key_length())
-            && number(body, 3).unwrap_or(0) == 0
-    });
+    let kind = [SetKind::Addresses, SetKind::Protocols, SetKind::Devices]
+        .into_iter()
+        .find(|known| {
+            kind == Some(known.key_type())
+                && length == Some(known.key_length())
+                && number(body, 3).unwrap_or(0) == 0
+        });
     Some((text(body, 2)?.to_owned(), kind))
 }
 
 /// The keys in one message of a set's elements.
 pub(super) fn keys(payload: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let list = payload.get(HEADER..).and_then(|body| attribute(body, 3)).unwrap_or_default();
+    let list = payload
+        .get(HEADER..)
+        .and_then(|body| attribute(body, 3))
+        .unwrap_or_default();
     attributes(list)
         .filter(|(kind, _)| *kind == ITEM)
         .filter_map(|(_, item)| Some(attribute(attribute(item, 1)?, 1)?.to_vec()))
@@ -66,14 +74,18 @@ pub(super) fn rule(payload: &[u8], table: &str) -> Option<Result<(Rule, u64), St
         return None;
     }
     let tag = attribute(body, 7).and_then(comment).and_then(Tag::parse);
-    let Some(tag) = tag else { return Some(Err("a rule is none of ours".to_owned())) };
+    let Some(tag) = tag else {
+        return Some(Err("a rule is none of ours".to_owned()));
+    };
     let mut packets = 0;
     let mut expressions = Vec::new();
     for (_, item) in attributes(attribute(body, 4).unwrap_or_default()) {
         let name = text(item, 1).unwrap_or_default();
         let data = attribute(item, 2).unwrap_or_default();
         let Some(expression) = expression(name, data) else {
-            return Some(Err(format!("rule `{tag}` has an expression `{name}` that is none of ours")));
+            return Some(Err(format!(
+                "rule `{tag}` has an expression `{name}` that is none of ours"
+            )));
         };
         if expression == Expression::Counter {
             packets = attribute(data, 2)
@@ -86,7 +98,9 @@ pub(super) fn rule(payload: &[u8], table: &str) -> Option<Result<(Rule, u64), St
 }
 
 fn comment(user_data: &[u8]) -> Option<&str> {
-    let [0, length, rest @ ..] = user_data else { return None };
+    let [0, length, rest @ ..] = user_data else {
+        return None;
+    };
     let text = rest.get(..usize::from(*length))?;
     std::str::from_utf8(text.strip_suffix(&[0])?).ok()
 }
@@ -96,9 +110,10 @@ fn expression(name: &str, data: &[u8]) -> Option<Expression> {
     let is = |kind, value| number(data, kind) == Some(value);
     let value = |kind| attribute(attribute(data, kind)?, 1).map(<[u8]>::to_vec);
     match name {
-        "meta" if is(1, 1) => {
-            Meta::ALL.into_iter().find(|meta| is(2, meta.number())).map(Expression::Meta)
-        }
+        "meta" if is(1, 1) => Meta::ALL
+            .into_iter()
+            .find(|meta| is(2, meta.number()))
+            .map(Expression::Meta),
         "payload" if is(1, 1) => Some(Expression::Payload {
             base: Base::ALL.into_iter().find(|base| is(2, base.number()))?,
             offset: number(data, 3)?,

@@ -91,7 +91,9 @@ pub(super) fn write_table(writer: &mut Writer, ruleset: &Ruleset, owned: bool, b
 
 /// Removes a table with everything in it.
 pub(super) fn delete_table(writer: &mut Writer, family: u8, table: &str) {
-    writer.message(DELTABLE, ACK, &header(family, 0), |attributes| attributes.text(1, table));
+    writer.message(DELTABLE, ACK, &header(family, 0), |attributes| {
+        attributes.text(1, table)
+    });
 }
 
 fn write_set(writer: &mut Writer, family: &[u8; 4], table: &str, set: &Set, id: u32) {
@@ -146,7 +148,11 @@ fn write_expression(item: &mut Attributes<'_>, expression: &Expression) {
             data.number(1, REGISTER);
             data.number(2, meta.number());
         }),
-        Expression::Payload { base, offset, length } => write("payload", &|data| {
+        Expression::Payload {
+            base,
+            offset,
+            length,
+        } => write("payload", &|data| {
             data.number(1, REGISTER);
             data.number(2, base.number());
             data.number(3, *offset);
@@ -155,7 +161,10 @@ fn write_expression(item: &mut Attributes<'_>, expression: &Expression) {
         Expression::Mask(mask) => write("bitwise", &|data| {
             data.number(1, REGISTER);
             data.number(2, REGISTER);
-            data.number(3, u32::try_from(mask.len()).expect("a register has 16 bytes"));
+            data.number(
+                3,
+                u32::try_from(mask.len()).expect("a register has 16 bytes"),
+            );
             data.nested(4, |value| value.bytes(1, mask));
             data.nested(5, |value| value.bytes(1, &vec![0; mask.len()]));
         }),

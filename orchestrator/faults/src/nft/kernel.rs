@@ -44,7 +44,13 @@ impl Kernel {
         let mut netlink = probe::open()?;
         let capabilities = probe::probe_with(&mut netlink, scope.family)?;
         let owner = capabilities.owner;
-        let mut kernel = Self { netlink, scope, device: device.to_owned(), owner, present: true };
+        let mut kernel = Self {
+            netlink,
+            scope,
+            device: device.to_owned(),
+            owner,
+            present: true,
+        };
         kernel.clear()?;
         Ok(kernel)
     }
@@ -53,27 +59,37 @@ impl Kernel {
     fn find(&mut self) -> io::Result<Option<bool>> {
         let Self { netlink, scope, .. } = self;
         let mut found = None;
-        netlink.dump(GETTABLE, &header(scope.family.number(), 0), |_| {}, |message| {
-            if let Some(table) = read(&message, NEWTABLE, scope.family, decode::table)
-                && table.name == scope.table
-            {
-                found = Some(table.owned);
-            }
-        })?;
+        netlink.dump(
+            GETTABLE,
+            &header(scope.family.number(), 0),
+            |_| {},
+            |message| {
+                if let Some(table) = read(&message, NEWTABLE, scope.family, decode::table)
+                    && table.name == scope.table
+                {
+                    found = Some(table.owned);
+                }
+            },
+        )?;
         Ok(found)
     }
 
     fn read_hook(&mut self, foreign: &mut Vec<String>) -> io::Result<u32> {
         let Self { netlink, scope, .. } = self;
         let mut hooks = Vec::new();
-        netlink.dump(GETCHAIN, &header(scope.family.number(), 0), |_| {}, |message| {
-            let chain = |payload| decode::chain(payload, &scope.table);
-            match read(&message, NEWCHAIN, scope.family, chain) {
-                Some(Ok(hook)) => hooks.push(hook),
-                Some(Err(reason)) => foreign.push(reason),
-                None => {}
-            }
-        })?;
+        netlink.dump(
+            GETCHAIN,
+            &header(scope.family.number(), 0),
+            |_| {},
+            |message| {
+                let chain = |payload| decode::chain(payload, &scope.table);
+                match read(&message, NEWCHAIN, scope.family, chain) {
+                    Some(Ok(hook)) => hooks.push(hook),
+                    Some(Err(reason)) => foreign.push(reason),
+                    None => {}
+                }
+            },
+        )?;
         match hooks[..] {
             [hook] => Ok(hook),
             _ => {
@@ -92,7 +108,11 @@ impl Kernel {
             let set = |payload| decode::set(payload, &scope.table);
             match read(&message, NEWSET, scope.family, set) {
                 Some((name, Some(kind))) => {
-                    sets.push(Set { name, kind, elements: BTreeSet::new() });
+                    sets.push(Set {
+                        name,
+                        kind,
+                        elements: BTreeSet::new(),
+                    });
                 }
                 Some((name, None)) => foreign.push(format!("set `{name}` is none of ours")),
                 None => {}
@@ -117,15 +137,22 @@ impl Kernel {
         let Self { netlink, scope, .. } = self;
         let named = |attributes: &mut Attributes<'_>| attributes.text(1, &scope.table);
         let mut rules = Vec::new();
-        netlink.dump(GETRULE, &header(scope.family.number(), 0), named, |message| {
-            let rule = |payload| decode::rule(payload, &scope.table);
-            rules.extend(read(&message, NEWRULE, scope.family, rule));
-        })?;
+        netlink.dump(
+            GETRULE,
+            &header(scope.family.number(), 0),
+            named,
+            |message| {
+                let rule = |payload| decode::rule(payload, &scope.table);
+                rules.extend(read(&message, NEWRULE, scope.family, rule));
+            },
+        )?;
         Ok(rules)
     }
 
     fn read_table(&mut self) -> io::Result<Option<Installed>> {
-        let Some(owned) = self.find()? else { return Ok(None) };
+        let Some(owned) = self.find()? else {
+            return Ok(None);
+        };
         let mut foreign = Vec::new();
         let hook = self.read_hook(&mut foreign)?;
         let sets = self.read_sets(&mut foreign)?;
@@ -137,12 +164,26 @@ impl Kernel {
             }
         }
         let Scope { family, table, .. } = self.scope.clone();
-        let ruleset = Ruleset { family, table, hook, sets, rules };
-        Ok(Some(Installed { ruleset, owned, foreign }))
+        let ruleset = Ruleset {
+            family,
+            table,
+            hook,
+            sets,
+            rules,
+        };
+        Ok(Some(Installed {
+            ruleset,
+            owned,
+            foreign,
+        }))
     }
 
     fn replace(&mut self, ruleset: &Ruleset) -> io::Result<()> {
-        let before = if self.present { Before::Present } else { Before::Absent };
+        let before = if self.present {
+            Before::Present
+        } else {
+            Before::Absent
+        };
         let sequence = self.netlink.sequence();
         self.netlink.commit(batch(sequence, |writer| {
             write_table(writer, ruleset, self.owner, before);
@@ -189,7 +230,8 @@ impl Enforcer for Kernel {
     }
 
     fn read_back(&mut self) -> Result<Option<Installed>, EnforceError> {
-        self.read_table().map_err(refused("read the firewall table back"))
+        self.read_table()
+            .map_err(refused("read the firewall table back"))
     }
 
     fn counters(&mut self) -> Result<Vec<(Tag, u64)>, EnforceError> {
@@ -197,18 +239,33 @@ impl Enforcer for Kernel {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
             rules => rules.map_err(refused("read the firewall's counters"))?,
         };
-        Ok(rules.into_iter().flatten().map(|(rule, packets)| (rule.tag, packets)).collect())
+        Ok(rules
+            .into_iter()
+            .flatten()
+            .map(|(rule, packets)| (rule.tag, packets))
+            .collect())
     }
 
     fn clear(&mut self) -> Result<(), EnforceError> {
         let Scope { family, table, .. } = self.scope.clone();
-        if self.find().map_err(refused("look for the firewall table"))?.is_some() {
+        if self
+            .find()
+            .map_err(refused("look for the firewall table"))?
+            .is_some()
+        {
             let sequence = self.netlink.sequence();
-            let removal = batch(sequence, |writer| delete_table(writer, family.number(), &table));
-            self.netlink.commit(removal).map_err(refused("remove the firewall table"))?;
+            let removal = batch(sequence, |writer| {
+                delete_table(writer, family.number(), &table)
+            });
+            self.netlink
+                .commit(removal)
+                .map_err(refused("remove the firewall table"))?;
         }
         self.present = false;
-        match self.find().map_err(refused("look for the firewall table"))? {
+        match self
+            .find()
+            .map_err(refused("look for the firewall table"))?
+        {
             None => Ok(()),
             Some(_) => Err(EnforceError::Left { table }),
         }

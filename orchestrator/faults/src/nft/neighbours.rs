@@ -35,7 +35,9 @@ pub(super) fn ports(bridge: u32, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<P
     let mut macs: BTreeMap<Vec<u8>, Vec<Ipv4Addr>> = BTreeMap::new();
     entries(&mut netlink, AF_INET, |entry| {
         let address = wire::attribute(entry.attributes, NDA_DST);
-        let address = address.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from);
+        let address = address
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+            .map(Ipv4Addr::from);
         let mac = wire::attribute(entry.attributes, NDA_LLADDR);
         if let (Some(address), Some(mac)) = (address, mac)
             && entry.device == bridge
@@ -47,7 +49,9 @@ pub(super) fn ports(bridge: u32, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<P
     let mut ports = Ports::new();
     entries(&mut netlink, AF_BRIDGE, |entry| {
         let master = wire::attribute(entry.attributes, NDA_MASTER);
-        let master = master.and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let master = master
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_ne_bytes);
         let mac = wire::attribute(entry.attributes, NDA_LLADDR);
         if master == Some(bridge)
             && entry.state & NUD_PERMANENT == 0
@@ -59,19 +63,26 @@ pub(super) fn ports(bridge: u32, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<P
     Ok(ports)
 }
 
-fn entries(
-    netlink: &mut Netlink,
-    family: u8,
-    mut each: impl FnMut(Entry<'_>),
-) -> io::Result<()> {
+fn entries(netlink: &mut Netlink, family: u8, mut each: impl FnMut(Entry<'_>)) -> io::Result<()> {
     let mut header = [0; HEADER];
     header[0] = family;
-    netlink.dump(RTM_GETNEIGH, &header, |_| {}, |message| {
-        let Some((header, attributes)) = message.payload.split_at_checked(HEADER) else { return };
-        if message.kind == RTM_NEWNEIGH && header[0] == family {
-            let device = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
-            let state = u16::from_ne_bytes([header[8], header[9]]);
-            each(Entry { device, state, attributes });
-        }
-    })
+    netlink.dump(
+        RTM_GETNEIGH,
+        &header,
+        |_| {},
+        |message| {
+            let Some((header, attributes)) = message.payload.split_at_checked(HEADER) else {
+                return;
+            };
+            if message.kind == RTM_NEWNEIGH && header[0] == family {
+                let device = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
+                let state = u16::from_ne_bytes([header[8], header[9]]);
+                each(Entry {
+                    device,
+                    state,
+                    attributes,
+                });
+            }
+        },
+    )
 }

@@ -25,8 +25,14 @@ impl Pairs {
     #[must_use]
     pub fn none(addresses: &BTreeSet<Ipv4Addr>) -> Self {
         let words = addresses.len().div_ceil(64);
-        let places = addresses.iter().enumerate().map(|(place, address)| (*address, place));
-        Self { places: places.collect(), rows: vec![vec![0; words]; addresses.len()] }
+        let places = addresses
+            .iter()
+            .enumerate()
+            .map(|(place, address)| (*address, place));
+        Self {
+            places: places.collect(),
+            rows: vec![vec![0; words]; addresses.len()],
+        }
     }
 
     /// Adds every pair of one of `from` with one of `to`. Addresses that are not covered are left out.
@@ -49,7 +55,11 @@ impl Pairs {
     /// Number of pairs.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.rows.iter().flatten().map(|word| u64::from(word.count_ones())).sum()
+        self.rows
+            .iter()
+            .flatten()
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
     }
 }
 
@@ -57,7 +67,12 @@ impl Pairs {
 #[must_use]
 pub fn intended(cuts: &[Directions]) -> Pairs {
     let drops = || cuts.iter().flatten();
-    let mut pairs = Pairs::none(&drops().flat_map(|(from, to)| from.iter().chain(to)).copied().collect());
+    let mut pairs = Pairs::none(
+        &drops()
+            .flat_map(|(from, to)| from.iter().chain(to))
+            .copied()
+            .collect(),
+    );
     for (from, to) in drops() {
         pairs.add(from.iter().copied(), to.iter().copied());
     }
@@ -70,9 +85,15 @@ pub fn intended(cuts: &[Directions]) -> Pairs {
 pub fn installed(ruleset: &Ruleset) -> Pairs {
     let addresses = |name: &str| {
         let set = ruleset.sets.iter().find(|set| set.name == name);
-        set.into_iter().flat_map(|set| set.elements.iter()).filter_map(|key| address(key))
+        set.into_iter()
+            .flat_map(|set| set.elements.iter())
+            .filter_map(|key| address(key))
     };
-    let everyone = ruleset.sets.iter().flat_map(|set| addresses(&set.name)).collect();
+    let everyone = ruleset
+        .sets
+        .iter()
+        .flat_map(|set| addresses(&set.name))
+        .collect();
     let mut pairs = Pairs::none(&everyone);
     for rule in &ruleset.rules {
         if rule.tag.class == Class::Protocol
@@ -95,8 +116,16 @@ fn sender_and_receiver<'a>(
 ) -> Option<(&'a str, &'a str)> {
     use super::ruleset::{Base, Family, Meta};
 
-    let [guard, version, source, senders, destination, receivers, Expression::Counter, Expression::Drop] =
-        rule
+    let [
+        guard,
+        version,
+        source,
+        senders,
+        destination,
+        receivers,
+        Expression::Counter,
+        Expression::Drop,
+    ] = rule
     else {
         return None;
     };
@@ -104,7 +133,11 @@ fn sender_and_receiver<'a>(
         Family::Bridge => (Meta::Protocol, vec![0x08, 0x00]),
         Family::Inet => (Meta::AddressFamily, vec![2]),
     };
-    let field = |offset| Expression::Payload { base: Base::Network, offset, length: 4 };
+    let field = |offset| Expression::Payload {
+        base: Base::Network,
+        offset,
+        length: 4,
+    };
     let fits = *guard == Expression::Meta(meta)
         && *version == Expression::Equals(value)
         && *source == field(12)
@@ -112,8 +145,14 @@ fn sender_and_receiver<'a>(
     match (fits, senders, receivers) {
         (
             true,
-            Expression::Lookup { set: from, inverted: false },
-            Expression::Lookup { set: to, inverted: false },
+            Expression::Lookup {
+                set: from,
+                inverted: false,
+            },
+            Expression::Lookup {
+                set: to,
+                inverted: false,
+            },
         ) => Some((from, to)),
         _ => None,
     }
@@ -123,7 +162,11 @@ fn sender_and_receiver<'a>(
 #[must_use]
 pub fn differences(wanted: &Ruleset, got: Option<&Installed>) -> Vec<String> {
     let Some(got) = got else {
-        return if wanted.rules.is_empty() { Vec::new() } else { vec!["the table is gone".to_owned()] };
+        return if wanted.rules.is_empty() {
+            Vec::new()
+        } else {
+            vec!["the table is gone".to_owned()]
+        };
     };
     if wanted.rules.is_empty() {
         return vec!["a table is there although nothing is cut".to_owned()];
@@ -131,7 +174,10 @@ pub fn differences(wanted: &Ruleset, got: Option<&Installed>) -> Vec<String> {
     let mut found = got.foreign.clone();
     let table = &got.ruleset;
     if (table.family, table.hook) != (wanted.family, wanted.hook) {
-        found.push(format!("the chain hangs at hook {}, not {}", table.hook, wanted.hook));
+        found.push(format!(
+            "the chain hangs at hook {}, not {}",
+            table.hook, wanted.hook
+        ));
     }
     for set in &wanted.sets {
         match table.sets.iter().find(|other| other.name == set.name) {
@@ -147,7 +193,11 @@ pub fn differences(wanted: &Ruleset, got: Option<&Installed>) -> Vec<String> {
         }
     }
     if table.rules.len() != wanted.rules.len() {
-        found.push(format!("{} rules instead of {}", table.rules.len(), wanted.rules.len()));
+        found.push(format!(
+            "{} rules instead of {}",
+            table.rules.len(),
+            wanted.rules.len()
+        ));
     }
     for (place, (rule, other)) in wanted.rules.iter().zip(&table.rules).enumerate() {
         if rule != other {

@@ -55,7 +55,8 @@ pub(super) fn probe_with(
         Err(source) => return Err(missing_table(family, source)),
     };
     // Two addresses that never meet on a wire.
-    let [from, to] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|address| BTreeSet::from([address.into()]));
+    let [from, to] =
+        [[192, 0, 2, 1], [192, 0, 2, 2]].map(|address| BTreeSet::from([address.into()]));
     let full = build(&[vec![(from, to)]], &Ports::new(), &scope);
     attempt(netlink, &full, owner).map_err(|source| EnforceError::Missing {
         what: "sets, counters and packet matching in nf_tables",
@@ -80,7 +81,11 @@ fn missing_table(family: Family, source: io::Error) -> EnforceError {
             "a kernel with CONFIG_NF_TABLES_INET (`modprobe nf_tables`), or `--runtime sim`",
         ),
     };
-    EnforceError::Missing { what, remedy, source }
+    EnforceError::Missing {
+        what,
+        remedy,
+        source,
+    }
 }
 
 /// Makes a table and removes it again in the same batch.

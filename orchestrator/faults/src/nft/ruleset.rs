@@ -131,7 +131,13 @@ impl Class {
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cut {} drop {} {}", self.cut, self.drop, self.class.word())
+        write!(
+            f,
+            "cut {} drop {} {}",
+            self.cut,
+            self.drop,
+            self.class.word()
+        )
     }
 }
 
@@ -194,8 +200,12 @@ pub enum Meta {
 
 impl Meta {
     /// All keys in use.
-    pub const ALL: [Self; 4] =
-        [Self::Protocol, Self::OutputDevice, Self::AddressFamily, Self::Transport];
+    pub const ALL: [Self; 4] = [
+        Self::Protocol,
+        Self::OutputDevice,
+        Self::AddressFamily,
+        Self::Transport,
+    ];
 
     /// Number of the key.
     #[must_use]
@@ -252,7 +262,13 @@ pub fn table_name(run: &str) -> String {
     const READABLE: usize = 100;
     let name: String = run
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     if name == run && name.len() <= READABLE {
         return format!("netsplit-{name}");
@@ -271,17 +287,30 @@ mod tests {
     #[test]
     fn tags_read_back_as_written() {
         for class in Class::ALL {
-            let tag = Tag { cut: 3, drop: 17, class };
+            let tag = Tag {
+                cut: 3,
+                drop: 17,
+                class,
+            };
             assert_eq!(Tag::parse(&tag.to_string()), Some(tag));
         }
-        for text in ["", "cut 1", "cut 1 drop x probe", "cut 1 drop 2 other", "cut 1 drop 2 probe x"] {
+        for text in [
+            "",
+            "cut 1",
+            "cut 1 drop x probe",
+            "cut 1 drop 2 other",
+            "cut 1 drop 2 probe x",
+        ] {
             assert_eq!(Tag::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn table_names_are_short_legal_and_distinct() {
-        assert_eq!(table_name("partition-7f3a9c21"), "netsplit-partition-7f3a9c21");
+        assert_eq!(
+            table_name("partition-7f3a9c21"),
+            "netsplit-partition-7f3a9c21"
+        );
         let long = "x".repeat(300);
         assert!(table_name(&long).len() < 128);
         assert_ne!(table_name(&long), table_name(&format!("{long}y")));

@@ -32,7 +32,11 @@ impl Netlink {
         let _ = setsockopt(&socket, sockopt::SndBufForce, &BUFFER);
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
         socket.set_cap_ack(true)?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE) })
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: Vec::with_capacity(RECEIVE),
+        })
     }
 
     pub(super) const fn sequence(&self) -> u32 {
@@ -81,7 +85,9 @@ impl Netlink {
                 return Ok(());
             }
         }
-        Err(io::Error::other("the kernel's tables did not hold still to be read"))
+        Err(io::Error::other(
+            "the kernel's tables did not hold still to be read",
+        ))
     }
 
     /// False when the dump was interrupted by a change.
@@ -101,22 +107,30 @@ impl Netlink {
         let mut whole = true;
         loop {
             self.receive(0)?;
+            let mut end = None;
             for message in wire::messages(&self.buffer).filter(|m| m.sequence == sequence) {
                 whole &= message.flags & DUMP_INTERRUPTED == 0;
                 if matches!(message.kind, DONE | ERROR) {
-                    return match message.error() {
-                        0 => Ok(whole),
-                        code => Err(io::Error::from_raw_os_error(code)),
-                    };
+                    end = Some(message.error());
                 }
             }
+            // Newer kernels send the end together with the last entries.
             found.push(self.buffer.clone());
+            match end {
+                None => {}
+                Some(0) => return Ok(whole),
+                Some(code) => return Err(io::Error::from_raw_os_error(code)),
+            }
         }
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let sent = self.socket.send(bytes, 0)?;
-        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
     }
 
     /// Throws away answers to what was asked before.

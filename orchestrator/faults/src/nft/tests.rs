@@ -1,9 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{
-    collections::BTreeSet,
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -18,7 +15,13 @@ use super::{
 
 /// Reads a batch as if it were the kernel's dumps: both have the same layout.
 fn read(bytes: &[u8], family: Family, table: &str) -> Installed {
-    let mut got = Ruleset { family, table: table.to_owned(), hook: 0, sets: vec![], rules: vec![] };
+    let mut got = Ruleset {
+        family,
+        table: table.to_owned(),
+        hook: 0,
+        sets: vec![],
+        rules: vec![],
+    };
     let (mut owned, mut foreign) = (false, Vec::new());
     for message in wire::messages(bytes) {
         let body = message.payload;
@@ -27,9 +30,18 @@ fn read(bytes: &[u8], family: Family, table: &str) -> Installed {
             encode::NEWCHAIN => got.hook = decode::chain(body, table).unwrap().unwrap(),
             encode::NEWSET => {
                 let (name, kind) = decode::set(body, table).unwrap();
-                got.sets.push(Set { name, kind: kind.unwrap(), elements: BTreeSet::new() });
+                got.sets.push(Set {
+                    name,
+                    kind: kind.unwrap(),
+                    elements: BTreeSet::new(),
+                });
             }
-            encode::NEWSETELEM => got.sets.last_mut().unwrap().elements.extend(decode::keys(body)),
+            encode::NEWSETELEM => got
+                .sets
+                .last_mut()
+                .unwrap()
+                .elements
+                .extend(decode::keys(body)),
             encode::NEWRULE => match decode::rule(body, table).unwrap() {
                 Ok((rule, 0)) => got.rules.push(rule),
                 other => foreign.push(format!("{other:?}")),
@@ -37,21 +49,38 @@ fn read(bytes: &[u8], family: Family, table: &str) -> Installed {
             _ => {}
         }
     }
-    Installed { ruleset: got, owned, foreign }
+    Installed {
+        ruleset: got,
+        owned,
+        foreign,
+    }
 }
 
 fn scope(family: Family) -> Scope {
-    Scope { family, table: "netsplit-x".to_owned(), probe_port: 18460 }
+    Scope {
+        family,
+        table: "netsplit-x".to_owned(),
+        probe_port: 18460,
+    }
 }
 
 fn halves(count: u32) -> Directions {
-    let side = |start: u32| (start..start + count / 2).map(Ipv4Addr::from).collect::<BTreeSet<_>>();
+    let side = |start: u32| {
+        (start..start + count / 2)
+            .map(Ipv4Addr::from)
+            .collect::<BTreeSet<_>>()
+    };
     let (a, b) = (side(0x0a00_0001), side(0x0a00_8000));
     vec![(a.clone(), b.clone()), (b, a)]
 }
 
 fn any_cuts() -> impl Strategy<Value = Vec<Directions>> {
-    let side = |low: u8| prop::collection::btree_set((low..low + 40).prop_map(|n| Ipv4Addr::new(10, 0, 0, n)), 1..20);
+    let side = |low: u8| {
+        prop::collection::btree_set(
+            (low..low + 40).prop_map(|n| Ipv4Addr::new(10, 0, 0, n)),
+            1..20,
+        )
+    };
     prop::collection::vec(prop::collection::vec((side(0), side(100)), 1..4), 1..4)
 }
 
@@ -98,17 +127,32 @@ fn every_deviation_is_a_difference() {
     let changed = |change: &dyn Fn(&mut Ruleset)| {
         let mut ruleset = wanted.clone();
         change(&mut ruleset);
-        let got = Installed { ruleset, owned: true, foreign: Vec::new() };
-        (differences(&wanted, Some(&got)).len(), installed(&got.ruleset).count())
+        let got = Installed {
+            ruleset,
+            owned: true,
+            foreign: Vec::new(),
+        };
+        (
+            differences(&wanted, Some(&got)).len(),
+            installed(&got.ruleset).count(),
+        )
     };
     let addresses = |set: &&mut Set| set.kind == SetKind::Addresses;
     assert_eq!(changed(&|_| {}), (0, 18));
     let (found, pairs) = changed(&|r| {
-        r.sets.iter_mut().filter(addresses).for_each(|set| set.elements.clear());
+        r.sets
+            .iter_mut()
+            .filter(addresses)
+            .for_each(|set| set.elements.clear());
     });
     assert_eq!((found, pairs), (2, 0));
     let (found, pairs) = changed(&|r| {
-        r.sets.iter_mut().find(addresses).unwrap().elements.pop_first();
+        r.sets
+            .iter_mut()
+            .find(addresses)
+            .unwrap()
+            .elements
+            .pop_first();
     });
     assert_eq!((found, pairs), (1, 12));
     let (found, pairs) = changed(&|r| drop(r.rules.pop()));
@@ -117,7 +161,11 @@ fn every_deviation_is_a_difference() {
     let (found, pairs) = changed(&|r| drop(r.rules.last_mut().unwrap().expressions.pop()));
     assert_eq!((found, pairs), (1, 9));
     let (found, pairs) = changed(&|r| {
-        r.rules.last_mut().unwrap().expressions.insert(0, Expression::Equals(vec![1]));
+        r.rules
+            .last_mut()
+            .unwrap()
+            .expressions
+            .insert(0, Expression::Equals(vec![1]));
     });
     assert_eq!((found, pairs), (1, 9));
     assert_eq!(changed(&|r| r.hook = 3).0, 1);

@@ -35,7 +35,10 @@ pub(super) struct Writer {
 impl Writer {
     /// Sequence numbers count up from the one after `sequence`.
     pub(super) const fn new(sequence: u32) -> Self {
-        Self { bytes: Vec::new(), sequence }
+        Self {
+            bytes: Vec::new(),
+            sequence,
+        }
     }
 
     /// Writes one message: its family's header, then what `fill` adds.
@@ -54,7 +57,9 @@ impl Writer {
         self.bytes.extend(self.sequence.to_ne_bytes());
         self.bytes.extend([0; 4]);
         self.bytes.extend(header);
-        fill(&mut Attributes { bytes: &mut self.bytes });
+        fill(&mut Attributes {
+            bytes: &mut self.bytes,
+        });
         let length = u32::try_from(self.bytes.len() - start)
             .expect("a message is split long before it has 4 GiB");
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
@@ -167,12 +172,17 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 
 /// The first attribute of this type.
 pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
+    attributes(bytes)
+        .find(|(found, _)| *found == kind)
+        .map(|(_, value)| value)
 }
 
 /// A big-endian number.
 pub(super) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
-    attribute(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
+    attribute(bytes, kind)?
+        .try_into()
+        .ok()
+        .map(u32::from_be_bytes)
 }
 
 /// A text without its final zero byte.
@@ -198,10 +208,16 @@ mod tests {
         let (bytes, last) = writer.finish();
         let read: Vec<_> = messages(&bytes).collect();
         assert_eq!((read.len(), last), (2, 43));
-        assert_eq!((read[0].kind, read[0].flags, read[0].sequence), (7, ACK | REQUEST, 42));
+        assert_eq!(
+            (read[0].kind, read[0].flags, read[0].sequence),
+            (7, ACK | REQUEST, 42)
+        );
         let body = &read[0].payload[4..];
         assert_eq!(text(body, 1), Some("name"));
-        assert_eq!(attribute(body, 2).and_then(|inner| number(inner, 3)), Some(0x0102_0304));
+        assert_eq!(
+            attribute(body, 2).and_then(|inner| number(inner, 3)),
+            Some(0x0102_0304)
+        );
         assert!(bytes.len().is_multiple_of(4));
     }
 

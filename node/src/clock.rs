@@ -14,12 +14,18 @@ pub(crate) struct Clock {
 impl Clock {
     /// Monotonic time counts from now on; wall time is the host's plus `offset_ms`.
     pub(crate) fn start(offset_ms: i64) -> Self {
-        Self { origin: HostInstant::now(), offset_ms }
+        Self {
+            origin: HostInstant::now(),
+            offset_ms,
+        }
     }
 
     /// What the node is told.
     pub(crate) fn now(&self) -> Now {
-        Now { mono: Instant(nanoseconds(self.origin.elapsed())), wall: self.wall() }
+        Now {
+            mono: Instant(nanoseconds(self.origin.elapsed())),
+            wall: self.wall(),
+        }
     }
 
     /// Time since the start.
@@ -41,7 +47,11 @@ impl Clock {
 
 /// The host's wall clock, without any offset: nanoseconds since the epoch.
 pub(crate) fn epoch_nanoseconds() -> u64 {
-    nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    nanoseconds(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

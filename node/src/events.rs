@@ -46,7 +46,11 @@ impl Events {
     /// An empty ring of the start of the node that is named `incarnation`.
     pub(crate) fn new(incarnation: u64) -> Self {
         let (last, _) = watch::channel(0);
-        Self { incarnation, ring: Arc::default(), last: Arc::new(last) }
+        Self {
+            incarnation,
+            ring: Arc::default(),
+            last: Arc::new(last),
+        }
     }
 
     /// Number of this start of the node.
@@ -58,12 +62,18 @@ impl Events {
     pub(crate) fn push(&self, time_ns: u64, event: Event) {
         let mut ring = self.lock();
         let seq = ring.last + 1;
-        let line = line(&EventRecord { seq, time_ns, event });
+        let line = line(&EventRecord {
+            seq,
+            time_ns,
+            event,
+        });
         ring.last = seq;
         ring.bytes += line.len();
         ring.lines.push_back(line.into());
         while ring.lines.len() > MAX_RECORDS || ring.bytes > MAX_BYTES {
-            let Some(oldest) = ring.lines.pop_front() else { break };
+            let Some(oldest) = ring.lines.pop_front() else {
+                break;
+            };
             ring.bytes -= oldest.len();
         }
         drop(ring);
@@ -135,7 +145,11 @@ impl Reader {
             let count = oldest - 1 - self.after;
             let lost = Event::EventsLost { count };
             let time_ns = crate::clock::epoch_nanoseconds();
-            lines.push_str(&line(&EventRecord { seq: oldest - 1, time_ns, event: lost }));
+            lines.push_str(&line(&EventRecord {
+                seq: oldest - 1,
+                time_ns,
+                event: lost,
+            }));
             self.after = oldest - 1;
         }
         let skip = usize::try_from(self.after + 1 - oldest).unwrap_or(usize::MAX);
@@ -163,11 +177,16 @@ mod tests {
     use super::*;
 
     fn event(number: u64) -> Event {
-        Event::DnsNodeReached { address: number.to_string() }
+        Event::DnsNodeReached {
+            address: number.to_string(),
+        }
     }
 
     fn parse(lines: &str) -> Vec<EventRecord> {
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     async fn read(reader: &mut Reader, count: usize) -> Vec<EventRecord> {
@@ -186,7 +205,14 @@ mod tests {
         }
         let records = read(&mut events.reader(Some(7), 3), 2).await;
         assert_eq!(records.iter().map(|r| r.seq).collect::<Vec<_>>(), [4, 5]);
-        assert_eq!(records[0], EventRecord { seq: 4, time_ns: 40, event: event(4) });
+        assert_eq!(
+            records[0],
+            EventRecord {
+                seq: 4,
+                time_ns: 40,
+                event: event(4)
+            }
+        );
     }
 
     #[tokio::test]
@@ -206,7 +232,10 @@ mod tests {
             events.push(number, event(number));
         }
         let records = read(&mut events.reader(Some(7), 4), MAX_RECORDS + 1).await;
-        assert_eq!((records[0].seq, &records[0].event), (10, &Event::EventsLost { count: 6 }));
+        assert_eq!(
+            (records[0].seq, &records[0].event),
+            (10, &Event::EventsLost { count: 6 })
+        );
         assert_eq!(records[1].seq, 11);
         assert_eq!(records.last().unwrap().seq, total);
     }
@@ -225,7 +254,12 @@ mod tests {
     fn bytes_are_bounded() {
         let events = Events::new(7);
         for _ in 0..40 {
-            events.push(1, Event::StoreFailed { reason: "x".repeat(100_000) });
+            events.push(
+                1,
+                Event::StoreFailed {
+                    reason: "x".repeat(100_000),
+                },
+            );
         }
         assert!(events.lock().bytes <= MAX_BYTES);
         assert!(!events.lock().lines.is_empty());

@@ -43,7 +43,11 @@ impl<'a> MakeWriter<'a> for Stdout {
     type Writer = Lines<io::Stdout>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Lines { out: io::stdout(), reported: &REPORTED, dropped: &DROPPED }
+        Lines {
+            out: io::stdout(),
+            reported: &REPORTED,
+            dropped: &DROPPED,
+        }
     }
 }
 
@@ -62,14 +66,17 @@ impl<W: Write + AsFd> Lines<W> {
     fn is_ready(&self) -> bool {
         let mut fds = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-            && fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLOUT))
+            && fds[0]
+                .revents()
+                .is_some_and(|found| found.contains(PollFlags::POLLOUT))
     }
 
     fn report_dropped(&mut self) -> io::Result<()> {
         let dropped = self.dropped.load(Ordering::Relaxed);
         let reported = self.reported.swap(dropped, Ordering::Relaxed);
         if dropped > reported {
-            self.out.write_all(format!("{} log lines dropped\n", dropped - reported).as_bytes())?;
+            self.out
+                .write_all(format!("{} log lines dropped\n", dropped - reported).as_bytes())?;
             self.out.flush()?;
         }
         Ok(())
@@ -128,7 +135,11 @@ mod tests {
         static DROPPED: AtomicU64 = AtomicU64::new(0);
         static REPORTED: AtomicU64 = AtomicU64::new(0);
         let (mut reader, out) = io::pipe().unwrap();
-        let mut lines = Lines { out, dropped: &DROPPED, reported: &REPORTED };
+        let mut lines = Lines {
+            out,
+            dropped: &DROPPED,
+            reported: &REPORTED,
+        };
         fill(&mut lines, 3);
         let mut taken = vec![0; 16 * MAX_LINE];
         reader.read_exact(&mut taken).unwrap();

@@ -12,13 +12,26 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 /// The node's figures as text. `events` is how many have happened since the start.
 pub(crate) fn encode(status: &Status, events: u64) -> String {
-    let Status { height, tip: _, peers: _, inbound, outbound, mempool, rss_bytes, dns_nodes } = status;
+    let Status {
+        height,
+        tip: _,
+        peers: _,
+        inbound,
+        outbound,
+        mempool,
+        rss_bytes,
+        dns_nodes,
+    } = status;
     let mut registry = Registry::with_prefix("netsplit");
     let gauges = [
         ("chain_height", "Height of the active tip", *height),
         ("peers_inbound", "Peers that dialled this node", *inbound),
         ("peers_outbound", "Peers this node dialled", *outbound),
-        ("mempool_transactions", "Transactions that wait for a block", *mempool),
+        (
+            "mempool_transactions",
+            "Transactions that wait for a block",
+            *mempool,
+        ),
         ("dns_nodes", "Nodes this DNS seed can name", *dns_nodes),
     ];
     for (name, help, value) in gauges {
@@ -26,9 +39,17 @@ pub(crate) fn encode(status: &Status, events: u64) -> String {
     }
     let resident = ConstGauge::new(i64::try_from(*rss_bytes).unwrap_or(i64::MAX));
     registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, resident);
-    registry.register("events", "Events since the start", ConstCounter::new(events));
+    registry.register(
+        "events",
+        "Events since the start",
+        ConstCounter::new(events),
+    );
     let dropped = ConstCounter::new(crate::logs::dropped());
-    registry.register("log_lines_dropped", "Log lines stdout could not take", dropped);
+    registry.register(
+        "log_lines_dropped",
+        "Log lines stdout could not take",
+        dropped,
+    );
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("writing to a string cannot fail");
     text
@@ -60,7 +81,10 @@ mod tests {
             "netsplit_events_total 9",
             "# EOF",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::net::{describe, socket};
 const MAGIC: &[u8] = b"nsprobe";
 const ID_LENGTH: usize = 16;
 const GREETING_LENGTH: usize = MAGIC.len() + ID_LENGTH;
+/// Longest datagram read; ours are shorter.
+const MAX_DATAGRAM: usize = 64;
 /// Longest time a round stays open.
 const MAX_WINDOW: Duration = Duration::from_secs(60);
 /// Time between two datagrams to one target.
@@ -58,8 +60,8 @@ pub(crate) struct Probes {
 struct State {
     /// In the order they began.
     rounds: Vec<Round>,
-    /// Whether the port is open.
-    listening: bool,
+    /// While the port is open: a second handle of its UDP socket, to take what has arrived but waits to be read.
+    arrived: Option<std::net::UdpSocket>,
 }
 
 #[derive(Debug)]
@@ -77,16 +79,37 @@ struct Heard {
 
 impl State {
     fn closes(&self) -> Option<Instant> {
-        self.rounds.iter().map(|round| round.until).max().filter(|until| *until > Instant::now())
+        self.rounds
+            .iter()
+            .map(|round| round.until)
+            .max()
+            .filter(|until| *until > Instant::now())
+    }
+
+    /// Counts the datagrams that wait in the socket.
+    fn drain(&mut self) {
+        let Some(socket) = self.arrived.take() else {
+            return;
+        };
+        let mut datagram = [0; MAX_DATAGRAM];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            self.count(&datagram[..length], from.ip(), |heard| heard.datagrams += 1);
+        }
+        self.arrived = Some(socket);
     }
 
     fn count(&mut self, greeting: &[u8], from: IpAddr, add: impl FnOnce(&mut Heard)) {
         let now = Instant::now();
-        let Some(id) = greeting.strip_prefix(MAGIC).and_then(|rest| rest.get(..ID_LENGTH)) else {
+        let Some(id) = greeting
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.get(..ID_LENGTH))
+        else {
             return;
         };
         let open = |round: &&mut Round| round.id.as_bytes() == id && round.until > now;
-        let Some(round) = self.rounds.iter_mut().find(open) else { return };
+        let Some(round) = self.rounds.iter_mut().find(open) else {
+            return;
+        };
         if round.heard.len() < MAX_SENDERS || round.heard.contains_key(&from) {
             add(round.heard.entry(from).or_default());
         }
@@ -96,7 +119,11 @@ impl State {
 impl Probes {
     /// Probes of the node at `address` over `port`.
     pub(crate) fn new(address: IpAddr, port: u16) -> Self {
-        Self { address, port, state: Arc::default() }
+        Self {
+            address,
+            port,
+            state: Arc::default(),
+        }
     }
 
     /// Opens the port for a round.
@@ -111,31 +138,41 @@ impl Probes {
         }
         let until = Instant::now() + window;
         let mut state = self.state();
-        if !state.listening {
-            let sockets = self.open().map_err(|error| {
-                RpcError::new(code::MISC_ERROR, format!("cannot open the probe port: {error}"))
+        if state.arrived.is_none() {
+            let (udp, tcp, arrived) = self.open().map_err(|error| {
+                RpcError::new(
+                    code::MISC_ERROR,
+                    format!("cannot open the probe port: {error}"),
+                )
             })?;
-            tokio::spawn(receive(sockets, Arc::clone(&self.state)));
-            state.listening = true;
+            tokio::spawn(receive(udp, tcp, Arc::clone(&self.state)));
+            state.arrived = Some(arrived);
         }
         match state.rounds.iter_mut().find(|round| round.id == request.id) {
             Some(round) => round.until = until,
             None => {
                 let id = request.id.clone();
-                state.rounds.push(Round { id, until, heard: BTreeMap::new() });
+                state.rounds.push(Round {
+                    id,
+                    until,
+                    heard: BTreeMap::new(),
+                });
             }
         }
         if state.rounds.len() > MAX_ROUNDS {
             state.rounds.remove(0);
         }
-        Ok(ProbeListening { addresses: own_addresses(self.address) })
+        Ok(ProbeListening {
+            addresses: own_addresses(self.address),
+        })
     }
 
-    fn open(&self) -> io::Result<(UdpSocket, TcpListener)> {
+    fn open(&self) -> io::Result<(UdpSocket, TcpListener, std::net::UdpSocket)> {
         let address = SocketAddr::new(crate::listen_address(self.address), self.port);
         let udp = std::net::UdpSocket::bind(address)?;
         udp.set_nonblocking(true)?;
-        Ok((UdpSocket::from_std(udp)?, socket::listen(address)?))
+        let arrived = udp.try_clone()?;
+        Ok((UdpSocket::from_std(udp)?, socket::listen(address)?, arrived))
     }
 
     /// Who was heard in a round.
@@ -143,7 +180,8 @@ impl Probes {
     /// # Errors
     /// When there is no such round.
     pub(crate) fn report(&self, request: &ProbeReport) -> Result<ProbeReceived, RpcError> {
-        let state = self.state();
+        let mut state = self.state();
+        state.drain();
         let round = state.rounds.iter().find(|round| round.id == request.id);
         let round = round.ok_or_else(|| invalid("no such probe round"))?;
         let sender = |(address, heard): (&IpAddr, &Heard)| ProbeSender {
@@ -151,7 +189,9 @@ impl Probes {
             datagrams: heard.datagrams,
             connections: heard.connections,
         };
-        Ok(ProbeReceived { senders: round.heard.iter().map(sender).collect() })
+        Ok(ProbeReceived {
+            senders: round.heard.iter().map(sender).collect(),
+        })
     }
 
     /// Probes all targets at once.
@@ -168,7 +208,12 @@ impl Probes {
             let datagrams = self.send_datagrams(&request.id, target, request.datagrams);
             let ((datagrams_sent, datagram_errors), tcp) =
                 join(datagrams, self.try_tcp(&request.id, target, timeout)).await;
-            ProbeTarget { address: target, datagrams_sent, datagram_errors, tcp }
+            ProbeTarget {
+                address: target,
+                datagrams_sent,
+                datagram_errors,
+                tcp,
+            }
         };
         let targets = join_all(request.targets.iter().map(|target| probe(*target))).await;
         Ok(ProbeSent { targets })
@@ -241,21 +286,23 @@ fn outcome(error: &io::Error) -> TcpOutcome {
 }
 
 /// Counts what arrives until no round is open any more.
-async fn receive((udp, tcp): (UdpSocket, TcpListener), state: Arc<Mutex<State>>) {
-    let mut datagram = [0; 64];
+async fn receive(udp: UdpSocket, tcp: TcpListener, state: Arc<Mutex<State>>) {
     loop {
         let closes = {
             let mut state = lock(&state);
             let Some(closes) = state.closes() else {
-                state.listening = false;
+                state.arrived = None;
                 return;
             };
             closes
         };
         tokio::select! {
-            arrived = udp.recv_from(&mut datagram) => if let Ok((length, from)) = arrived {
-                let add = |heard: &mut Heard| heard.datagrams += 1;
-                lock(&state).count(&datagram[..length], from.ip(), add);
+            readable = udp.readable() => if readable.is_ok() {
+                let mut datagram = [0; MAX_DATAGRAM];
+                while let Ok((length, from)) = udp.try_recv_from(&mut datagram) {
+                    let add = |heard: &mut Heard| heard.datagrams += 1;
+                    lock(&state).count(&datagram[..length], from.ip(), add);
+                }
             },
             accepted = tcp.accept() => if let Ok((stream, from)) = accepted {
                 tokio::spawn(greet(stream, from.ip(), Arc::clone(&state)));
@@ -278,7 +325,9 @@ async fn greet(mut stream: TcpStream, from: IpAddr, state: Arc<Mutex<State>>) {
 fn own_addresses(configured: IpAddr) -> Vec<IpAddr> {
     let mut addresses = vec![configured];
     for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
-        let Some(storage) = interface.address else { continue };
+        let Some(storage) = interface.address else {
+            continue;
+        };
         let address = storage
             .as_sockaddr_in()
             .map(|v4| IpAddr::V4(v4.ip()))
@@ -322,12 +371,20 @@ mod tests {
     const OTHER_ID: &str = "ffffffffffffffff";
 
     fn listen(id: &str, for_ms: u64) -> ProbeListen {
-        ProbeListen { id: id.to_owned(), for_ms }
+        ProbeListen {
+            id: id.to_owned(),
+            for_ms,
+        }
     }
 
     fn send(id: &str, targets: &[&Probes], timeout_ms: u64) -> ProbeSend {
         let targets = targets.iter().map(|probes| probes.address).collect();
-        ProbeSend { id: id.to_owned(), targets, datagrams: 3, timeout_ms }
+        ProbeSend {
+            id: id.to_owned(),
+            targets,
+            datagrams: 3,
+            timeout_ms,
+        }
     }
 
     /// Nodes on loopback addresses of their own, so that they share one port.
@@ -344,13 +401,24 @@ mod tests {
         let sent = a.send(&send(ID, &[&b, &c], 500)).await.unwrap();
         assert_eq!(sent.targets.len(), 2);
         for target in &sent.targets {
-            assert_eq!((target.datagrams_sent, &target.tcp), (3, &TcpOutcome::Connected));
+            assert_eq!(
+                (target.datagrams_sent, &target.tcp),
+                (3, &TcpOutcome::Connected)
+            );
             assert!(target.datagram_errors.is_empty());
         }
         let report = b.report(&ProbeReport { id: ID.to_owned() }).unwrap();
-        let heard = ProbeSender { address: a.address, datagrams: 3, connections: 1 };
+        let heard = ProbeSender {
+            address: a.address,
+            datagrams: 3,
+            connections: 1,
+        };
         assert_eq!(report.senders, [heard]);
-        let other = c.report(&ProbeReport { id: OTHER_ID.to_owned() }).unwrap();
+        let other = c
+            .report(&ProbeReport {
+                id: OTHER_ID.to_owned(),
+            })
+            .unwrap();
         assert!(other.senders.is_empty());
         assert!(c.report(&ProbeReport { id: ID.to_owned() }).is_err());
     }
@@ -361,13 +429,19 @@ mod tests {
         let closed = a.send(&send(ID, &[&b], 500)).await.unwrap();
         assert_eq!(closed.targets[0].tcp, TcpOutcome::Refused);
         b.listen(&listen(ID, 30)).unwrap();
-        while b.state().listening {
+        while b.state().arrived.is_some() {
             time::sleep(Duration::from_millis(5)).await;
         }
         let closed = a.send(&send(ID, &[&b], 500)).await.unwrap();
         assert_eq!(closed.targets[0].tcp, TcpOutcome::Refused);
         assert!(closed.targets[0].datagrams_sent < 3);
-        assert_eq!(closed.targets[0].datagram_errors.first().map(String::as_str), Some("refused"));
+        assert_eq!(
+            closed.targets[0]
+                .datagram_errors
+                .first()
+                .map(String::as_str),
+            Some("refused")
+        );
         b.listen(&listen(ID, 5_000)).unwrap();
         let open = a.send(&send(ID, &[&b], 500)).await.unwrap();
         assert_eq!(open.targets[0].tcp, TcpOutcome::Connected);
@@ -384,13 +458,27 @@ mod tests {
         let request = send(ID, &all, 1_000);
         let sent = join_all(nodes.iter().map(|node| node.send(&request))).await;
         assert!(sent.into_iter().all(|sent| {
-            sent.unwrap().targets.iter().all(|target| target.tcp == TcpOutcome::Connected)
+            sent.unwrap()
+                .targets
+                .iter()
+                .all(|target| target.tcp == TcpOutcome::Connected)
         }));
-        assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_millis(900),
+            "{:?}",
+            began.elapsed()
+        );
         for node in &nodes {
-            let senders = node.report(&ProbeReport { id: ID.to_owned() }).unwrap().senders;
+            let senders = node
+                .report(&ProbeReport { id: ID.to_owned() })
+                .unwrap()
+                .senders;
             assert_eq!(senders.len(), nodes.len());
-            assert!(senders.iter().all(|s| (s.datagrams, s.connections) == (3, 1)));
+            assert!(
+                senders
+                    .iter()
+                    .all(|s| (s.datagrams, s.connections) == (3, 1))
+            );
         }
     }
 
@@ -398,10 +486,16 @@ mod tests {
     async fn nonsense_is_refused() {
         let [a] = nodes(3, 18473);
         for id in ["", "0011", "00112233AABBCCDD", "00112233aabbccdg"] {
-            assert_eq!(a.listen(&listen(id, 10)).unwrap_err().code, code::INVALID_PARAMETER);
+            assert_eq!(
+                a.listen(&listen(id, 10)).unwrap_err().code,
+                code::INVALID_PARAMETER
+            );
         }
         assert!(a.listen(&listen(ID, 60_001)).is_err());
-        let many = ProbeSend { datagrams: 101, ..send(ID, &[], 10) };
+        let many = ProbeSend {
+            datagrams: 101,
+            ..send(ID, &[], 10)
+        };
         assert!(a.send(&many).await.is_err());
     }
 

@@ -149,7 +149,11 @@ impl Shell {
     }
 
     fn call(&mut self, call: Call) {
-        let Call { method, params, reply } = call;
+        let Call {
+            method,
+            params,
+            reply,
+        } = call;
         let view = View {
             node: &self.node,
             config: &self.config,
@@ -168,9 +172,10 @@ impl Shell {
                 }
                 Err(error) => Err(error),
             },
-            Run::Probe(_) => {
-                Err(RpcError::new(code::INTERNAL_ERROR, "probes do not pass through the node"))
-            }
+            Run::Probe(_) => Err(RpcError::new(
+                code::INTERNAL_ERROR,
+                "probes do not pass through the node",
+            )),
             Run::Stop => {
                 self.stopping = true;
                 stopping()
@@ -211,7 +216,9 @@ impl Shell {
         tokio::spawn(async move {
             let result = dns::resolver::resolve(source, server).await;
             // Fails only when the node is gone.
-            let _ = wakes.send(Wake::Input(Input::Resolved { query, result })).await;
+            let _ = wakes
+                .send(Wake::Input(Input::Resolved { query, result }))
+                .await;
         });
     }
 

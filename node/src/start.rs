@@ -70,8 +70,10 @@ fn signals() -> io::Result<impl Future<Output = ()>> {
 /// When the node cannot start or its store fails.
 pub async fn serve(config: NodeConfig, stop: impl Future<Output = ()>) -> Result<(), NodeExit> {
     let directory = PathBuf::from(&config.data_dir);
-    fs::create_dir_all(&directory)
-        .map_err(|source| NodeExit::DataDir { path: directory.clone(), source })?;
+    fs::create_dir_all(&directory).map_err(|source| NodeExit::DataDir {
+        path: directory.clone(),
+        source,
+    })?;
     let store = RedbStore::open(&directory, config.durability).map_err(NodeExit::Store)?;
     let clock = Clock::start(config.clock_offset_ms);
     let node = Node::new(config.clone(), Box::new(store), clock.now()).map_err(NodeExit::Node)?;
@@ -87,7 +89,10 @@ pub async fn serve(config: NodeConfig, stop: impl Future<Output = ()>) -> Result
             wakes: wakes.clone(),
             probes: Probes::new(config.address, config.probe_port),
             events: events.clone(),
-            credentials: Arc::new(rpc::Credentials::new(&config.rpc_user, &config.rpc_password.0)),
+            credentials: Arc::new(rpc::Credentials::new(
+                &config.rpc_user,
+                &config.rpc_password.0,
+            )),
         },
         stop_api,
     ));
@@ -136,19 +141,35 @@ impl Doors {
     fn open(config: &NodeConfig) -> Result<Self, NodeExit> {
         let listen = |what, ip: IpAddr, port| {
             let address = SocketAddr::new(ip, port);
-            net::socket::listen(address)
-                .map_err(|source| NodeExit::Listen { what, address, source })
+            net::socket::listen(address).map_err(|source| NodeExit::Listen {
+                what,
+                address,
+                source,
+            })
         };
-        let rpc = listen("the control API", listen_address(config.address), config.rpc_port)?;
+        let rpc = listen(
+            "the control API",
+            listen_address(config.address),
+            config.rpc_port,
+        )?;
         let is_peer = config.roles.iter().any(|role| *role != Role::DnsSeed);
-        let p2p = is_peer.then(|| listen("peers", config.address, config.p2p_port)).transpose()?;
+        let p2p = is_peer
+            .then(|| listen("peers", config.address, config.p2p_port))
+            .transpose()?;
         let dns = config.roles.contains(&Role::DnsSeed).then(|| {
             let address = SocketAddr::new(config.address, config.dns_port);
-            let udp = open_udp(address)
-                .map_err(|source| NodeExit::Listen { what: "DNS", address, source })?;
+            let udp = open_udp(address).map_err(|source| NodeExit::Listen {
+                what: "DNS",
+                address,
+                source,
+            })?;
             Ok((udp, listen("DNS", config.address, config.dns_port)?))
         });
-        Ok(Self { rpc, p2p, dns: dns.transpose()? })
+        Ok(Self {
+            rpc,
+            p2p,
+            dns: dns.transpose()?,
+        })
     }
 }
 

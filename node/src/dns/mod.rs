@@ -42,7 +42,10 @@ mod tests {
             turn % below
         });
         assert_eq!(picked.len(), answer::MAX_ANSWERS);
-        assert_eq!(picked.iter().collect::<BTreeSet<_>>().len(), answer::MAX_ANSWERS);
+        assert_eq!(
+            picked.iter().collect::<BTreeSet<_>>().len(),
+            answer::MAX_ANSWERS
+        );
         assert_eq!(pick(&known[..3], |_| 0).len(), 3);
     }
 }

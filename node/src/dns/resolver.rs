@@ -45,7 +45,9 @@ async fn ask(source: IpAddr, server: SocketAddr) -> io::Result<Message> {
     let socket = UdpSocket::bind((source, 0)).await?;
     // A connected socket takes packets of this server only, and hears when there is none.
     socket.connect(server).await?;
-    socket.send(&question.to_vec().map_err(io::Error::other)?).await?;
+    socket
+        .send(&question.to_vec().map_err(io::Error::other)?)
+        .await?;
     let mut packet = vec![0; usize::from(MAX_ANSWER)];
     loop {
         let length = socket.recv(&mut packet).await?;
@@ -80,7 +82,10 @@ fn is_answer(question: &Message, answer: &Message) -> bool {
 
 fn addresses(answer: &Message) -> Result<Vec<IpAddr>, String> {
     if answer.metadata.response_code != ResponseCode::NoError {
-        return Err(format!("the server said: {}", answer.metadata.response_code));
+        return Err(format!(
+            "the server said: {}",
+            answer.metadata.response_code
+        ));
     }
     if answer.metadata.truncation && answer.answers.is_empty() {
         return Err("the answer does not fit into a packet".to_owned());
@@ -89,7 +94,11 @@ fn addresses(answer: &Message) -> Result<Vec<IpAddr>, String> {
         RData::A(a) => Some(IpAddr::V4(a.0)),
         _ => None,
     };
-    Ok(answer.answers.iter().filter_map(|record| address(&record.data)).collect())
+    Ok(answer
+        .answers
+        .iter()
+        .filter_map(|record| address(&record.data))
+        .collect())
 }
 
 #[cfg(test)]
@@ -113,7 +122,10 @@ mod tests {
             let (length, remote) = socket.recv_from(&mut packet).await.unwrap();
             socket.send_to(b"noise", remote).await.unwrap();
             for answer in make(Message::from_vec(&packet[..length]).unwrap()) {
-                socket.send_to(&answer.to_vec().unwrap(), remote).await.unwrap();
+                socket
+                    .send_to(&answer.to_vec().unwrap(), remote)
+                    .await
+                    .unwrap();
             }
         });
         address
@@ -122,7 +134,11 @@ mod tests {
     fn answer(mut message: Message, last: u8) -> Message {
         message.metadata.message_type = MessageType::Response;
         let address = RData::A(A(Ipv4Addr::new(10, 0, 0, last)));
-        message.add_answer(Record::from_rdata(message.queries[0].name.clone(), 1, address));
+        message.add_answer(Record::from_rdata(
+            message.queries[0].name.clone(),
+            1,
+            address,
+        ));
         message
     }
 
@@ -148,11 +164,20 @@ mod tests {
             question.metadata.response_code = ResponseCode::ServFail;
             vec![question]
         });
-        assert!(resolve(LOCAL, refusing.await).await.unwrap_err().contains("Server Failure"));
+        assert!(
+            resolve(LOCAL, refusing.await)
+                .await
+                .unwrap_err()
+                .contains("Server Failure")
+        );
         let silent = server(|_| Vec::new());
         let silent = resolve(LOCAL, silent.await).await.unwrap_err();
         assert!(silent == "timed out" || silent == "refused", "{silent}");
-        let nobody = UdpSocket::bind((LOCAL, 0)).await.unwrap().local_addr().unwrap();
+        let nobody = UdpSocket::bind((LOCAL, 0))
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         assert_eq!(resolve(LOCAL, nobody).await, Err("refused".to_owned()));
     }
 }

@@ -31,7 +31,9 @@ pub(crate) async fn serve_udp(socket: UdpSocket, wakes: mpsc::Sender<Wake>) {
     let mut packet = [0; MAX_QUESTION];
     loop {
         // An error here is an ICMP message about an earlier answer.
-        let Ok((length, remote)) = socket.recv_from(&mut packet).await else { continue };
+        let Ok((length, remote)) = socket.recv_from(&mut packet).await else {
+            continue;
+        };
         if let Some(reply) = respond(&packet[..length], remote, Transport::Udp, &wakes).await {
             // A lost answer is the asker's to ask for again.
             let _ = socket.try_send_to(&reply, remote);
@@ -46,7 +48,9 @@ pub(crate) async fn serve_udp(socket: UdpSocket, wakes: mpsc::Sender<Wake>) {
 pub(crate) async fn serve_tcp(listener: TcpListener, wakes: mpsc::Sender<Wake>) {
     let slots = Arc::new(Semaphore::new(TCP_CONNECTIONS));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let Ok((stream, remote)) = listener.accept().await else {
             // Out of descriptors, or a connection that ended while it waited: neither lasts.
             time::sleep(Duration::from_millis(50)).await;

@@ -32,7 +32,9 @@ pub(super) async fn serve(
         },
     };
     // Fails only when the node is gone.
-    let _ = wakes.send(Wake::Input(Input::Closed { conn, reason })).await;
+    let _ = wakes
+        .send(Wake::Input(Input::Closed { conn, reason }))
+        .await;
 }
 
 /// Reads until the end; returns why it ended. Waits while the node is busy, and so lets the peer wait.
@@ -46,9 +48,17 @@ async fn read(conn: ConnId, stream: &TcpStream, wakes: &mpsc::Sender<Wake>) -> S
         match stream.try_read_buf(&mut bytes) {
             Ok(0) => return "closed by the peer".to_owned(),
             Ok(count) => {
-                expected = if count == expected { expected * 2 } else { count.next_power_of_two() };
+                expected = if count == expected {
+                    expected * 2
+                } else {
+                    count.next_power_of_two()
+                };
                 expected = expected.clamp(MIN_READ, MAX_READ);
-                if wakes.send(Wake::Input(Input::Received { conn, bytes })).await.is_err() {
+                if wakes
+                    .send(Wake::Input(Input::Received { conn, bytes }))
+                    .await
+                    .is_err()
+                {
                     return "the node is gone".to_owned();
                 }
             }

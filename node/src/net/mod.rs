@@ -46,7 +46,11 @@ pub(crate) struct Network {
 #[derive(Debug)]
 enum Connection {
     Dialling(JoinHandle<()>),
-    Open { stream: Arc<TcpStream>, outbox: Arc<Outbox>, task: JoinHandle<()> },
+    Open {
+        stream: Arc<TcpStream>,
+        outbox: Arc<Outbox>,
+        task: JoinHandle<()>,
+    },
 }
 
 impl Network {
@@ -57,7 +61,14 @@ impl Network {
         idle: Duration,
         wakes: mpsc::Sender<Wake>,
     ) -> Self {
-        Self { source, dial_timeout, idle, wakes, connections: HashMap::new(), accepted: 0 }
+        Self {
+            source,
+            dial_timeout,
+            idle,
+            wakes,
+            connections: HashMap::new(),
+            accepted: 0,
+        }
     }
 
     /// Starts to dial; [`Wake::Dialled`] tells how it went.
@@ -83,10 +94,12 @@ impl Network {
         result: Result<TcpStream, String>,
     ) -> Option<Input> {
         self.connections.remove(&conn)?;
-        Some(match result.and_then(|stream| self.open(conn, stream).map_err(|e| describe(&e))) {
-            Ok(()) => Input::Connected { conn },
-            Err(reason) => Input::DialFailed { conn, reason },
-        })
+        Some(
+            match result.and_then(|stream| self.open(conn, stream).map_err(|e| describe(&e))) {
+                Ok(()) => Input::Connected { conn },
+                Err(reason) => Input::DialFailed { conn, reason },
+            },
+        )
     }
 
     /// Somebody dialled us. `None` if there are too many or it is already gone.
@@ -109,7 +122,14 @@ impl Network {
             Arc::clone(&outbox),
             self.wakes.clone(),
         ));
-        self.connections.insert(conn, Connection::Open { stream, outbox, task });
+        self.connections.insert(
+            conn,
+            Connection::Open {
+                stream,
+                outbox,
+                task,
+            },
+        );
         Ok(())
     }
 
@@ -122,7 +142,10 @@ impl Network {
             return None;
         }
         self.abort(conn);
-        Some(Input::Closed { conn, reason: "does not take what is sent".to_owned() })
+        Some(Input::Closed {
+            conn,
+            reason: "does not take what is sent".to_owned(),
+        })
     }
 
     /// Closes a connection after what is queued, or gives up a dial.
@@ -156,10 +179,12 @@ impl Network {
 
     /// Open connections and their streams.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (ConnId, &TcpStream)> {
-        self.connections.iter().filter_map(|(conn, connection)| match connection {
-            Connection::Open { stream, .. } => Some((*conn, stream.as_ref())),
-            Connection::Dialling(_) => None,
-        })
+        self.connections
+            .iter()
+            .filter_map(|(conn, connection)| match connection {
+                Connection::Open { stream, .. } => Some((*conn, stream.as_ref())),
+                Connection::Dialling(_) => None,
+            })
     }
 
     /// The open connection `conn`.

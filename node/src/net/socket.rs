@@ -20,8 +20,16 @@ const KERNEL_BUFFER: usize = 128 * 1024;
 const BACKLOG: i32 = 64;
 
 fn tcp_socket(address: IpAddr) -> io::Result<Socket> {
-    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let domain = if address.is_ipv4() {
+        Domain::IPV4
+    } else {
+        Domain::IPV6
+    };
+    let socket = Socket::new(
+        domain,
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_recv_buffer_size(KERNEL_BUFFER)?;
     socket.set_send_buffer_size(KERNEL_BUFFER)?;
     Ok(socket)
@@ -48,7 +56,9 @@ pub(crate) async fn connect(source: IpAddr, remote: SocketAddr) -> io::Result<Tc
     if source.is_ipv4() == remote.is_ipv4() {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    TcpSocket::from_std_stream(socket.into()).connect(remote).await
+    TcpSocket::from_std_stream(socket.into())
+        .connect(remote)
+        .await
 }
 
 /// Sends small messages at once, and ends the connection when sent data stay unacknowledged for `idle`.
@@ -83,7 +93,9 @@ pub(crate) fn describe(stream: &TcpStream, peer: u64) -> io::Result<SocketInfo> 
 fn pending_error(stream: &TcpStream) -> io::Result<Option<String>> {
     let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO)?;
-    let failed = fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLERR));
+    let failed = fds[0]
+        .revents()
+        .is_some_and(|found| found.contains(PollFlags::POLLERR));
     Ok(failed.then(|| "an error is pending".to_owned()))
 }
 
@@ -98,7 +110,9 @@ impl TcpInfo {
 
     #[expect(unsafe_code, reason = "neither nix nor socket2 wraps TCP_INFO")]
     fn of(stream: &TcpStream) -> io::Result<Self> {
-        let mut info = Self { bytes: [0; Self::LENGTH] };
+        let mut info = Self {
+            bytes: [0; Self::LENGTH],
+        };
         let mut length = libc::socklen_t::try_from(Self::LENGTH).expect("136 fits");
         // SAFETY: the descriptor is open while `stream` is borrowed; the kernel writes at most `length` bytes to
         // `bytes`, which has that many, and the number written to `length`; any bytes are a valid `[u8; _]`.
@@ -111,7 +125,11 @@ impl TcpInfo {
                 &raw mut length,
             )
         };
-        if outcome == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+        if outcome == 0 {
+            Ok(info)
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     fn state(&self) -> &'static str {
@@ -130,15 +148,21 @@ impl TcpInfo {
             "closing",
             "new-syn-recv",
         ];
-        STATES.get(usize::from(self.bytes[0]).wrapping_sub(1)).unwrap_or(&"unknown")
+        STATES
+            .get(usize::from(self.bytes[0]).wrapping_sub(1))
+            .unwrap_or(&"unknown")
     }
 
     fn word(&self, at: usize) -> u32 {
-        self.bytes[at..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+        self.bytes[at..]
+            .first_chunk()
+            .map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
     fn long(&self, at: usize) -> u64 {
-        self.bytes[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        self.bytes[at..]
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
     }
 }
 
@@ -154,7 +178,9 @@ mod tests {
     async fn the_kernel_tells_what_went_over_a_connection() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut client = connect("127.0.0.9".parse().unwrap(), address).await.unwrap();
+        let mut client = connect("127.0.0.9".parse().unwrap(), address)
+            .await
+            .unwrap();
         let (mut server, remote) = listener.accept().await.unwrap();
         assert_eq!(remote.ip().to_string(), "127.0.0.9");
         set_timeouts(&client, Duration::from_millis(3500)).unwrap();
@@ -169,11 +195,21 @@ mod tests {
         client.read_exact(&mut bytes[..10]).await.unwrap();
 
         let info = describe(&client, 5).unwrap();
-        assert_eq!((info.peer, info.state.as_str(), info.error), (5, "established", None));
+        assert_eq!(
+            (info.peer, info.state.as_str(), info.error),
+            (5, "established", None)
+        );
         assert_eq!(info.remote, address.to_string());
         // The kernel counts the SYN as one acknowledged byte.
-        assert!((1000..=1001).contains(&info.bytes_acked), "{}", info.bytes_acked);
-        assert_eq!((info.bytes_received, info.unacked, info.retransmits), (10, 0, 0));
+        assert!(
+            (1000..=1001).contains(&info.bytes_acked),
+            "{}",
+            info.bytes_acked
+        );
+        assert_eq!(
+            (info.bytes_received, info.unacked, info.retransmits),
+            (10, 0, 0)
+        );
         assert!(info.rto_us >= 1000, "{}", info.rto_us);
         drop(server);
         assert_eq!(client.read(&mut bytes).await.unwrap(), 0);

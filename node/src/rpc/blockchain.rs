@@ -27,7 +27,10 @@ fn not_found(text: &str) -> RpcError {
 }
 
 fn known_header(view: &View<'_>, hash: &BlockHash) -> Result<HeaderInfo, RpcError> {
-    view.node.chain().header(hash).ok_or_else(|| not_found("Block not found"))
+    view.node
+        .chain()
+        .header(hash)
+        .ok_or_else(|| not_found("Block not found"))
 }
 
 /// A stored block and its place in the tree.
@@ -36,9 +39,16 @@ pub(super) fn known_block(
     hash: &BlockHash,
 ) -> Result<(HeaderInfo, bitcoin::Block), RpcError> {
     let info = known_header(view, hash)?;
-    let block = view.node.chain().block(view.node.db(), hash).map_err(store_error)?;
+    let block = view
+        .node
+        .chain()
+        .block(view.node.db(), hash)
+        .map_err(store_error)?;
     let block = block.ok_or_else(|| {
-        RpcError::new(code::MISC_ERROR, "Block not available (not fully downloaded)")
+        RpcError::new(
+            code::MISC_ERROR,
+            "Block not available (not fully downloaded)",
+        )
     })?;
     Ok((info, block))
 }
@@ -67,7 +77,11 @@ pub(super) fn getblockchaininfo(view: &View<'_>, _: &Params) -> Answer {
 }
 
 fn progress(blocks: u32, headers: u32) -> f64 {
-    if blocks >= headers { 1.0 } else { f64::from(blocks + 1) / f64::from(headers + 1) }
+    if blocks >= headers {
+        1.0
+    } else {
+        f64::from(blocks + 1) / f64::from(headers + 1)
+    }
 }
 
 /// Bytes of the store's file; holes that take no room on the disk are counted.
@@ -86,7 +100,9 @@ pub(super) fn getblockcount(view: &View<'_>, _: &Params) -> Answer {
 
 pub(super) fn getblockhash(view: &View<'_>, params: &Params) -> Answer {
     let out_of_range = || RpcError::new(code::INVALID_PARAMETER, "Block height out of range");
-    let height = params.integer(0)?.and_then(|height| u32::try_from(height).ok());
+    let height = params
+        .integer(0)?
+        .and_then(|height| u32::try_from(height).ok());
     let hash = height.and_then(|height| view.node.chain().hash_at(height));
     answer(&hash.ok_or_else(out_of_range)?)
 }
@@ -104,7 +120,12 @@ pub(super) fn getblock(view: &View<'_>, params: &Params) -> Answer {
     } else {
         BlockTransactions::Full(block.txdata.iter().map(encode::transaction).collect())
     };
-    answer(&encode::block(view.node.chain(), &info, &block, transactions))
+    answer(&encode::block(
+        view.node.chain(),
+        &info,
+        &block,
+        transactions,
+    ))
 }
 
 pub(super) fn getblockheader(view: &View<'_>, params: &Params) -> Answer {
@@ -115,7 +136,11 @@ pub(super) fn getblockheader(view: &View<'_>, params: &Params) -> Answer {
     }
     let block = match info.status {
         BlockStatus::HeaderOnly => None,
-        _ => view.node.chain().block(view.node.db(), &hash).map_err(store_error)?,
+        _ => view
+            .node
+            .chain()
+            .block(view.node.db(), &hash)
+            .map_err(store_error)?,
     };
     let transactions = block.map_or(0, |block| block.txdata.len());
     let transactions = u32::try_from(transactions).unwrap_or(u32::MAX);
@@ -129,7 +154,15 @@ pub(super) fn getchaintips(view: &View<'_>, _: &Params) -> Answer {
         branchlen: tip.branch_length,
         status: tip.status.as_str().to_owned(),
     };
-    answer(&view.node.chain().tips().into_iter().map(tip).collect::<Vec<_>>())
+    answer(
+        &view
+            .node
+            .chain()
+            .tips()
+            .into_iter()
+            .map(tip)
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The lowest relayed fee rate, in bitcoins per 1000 virtual bytes.
@@ -161,7 +194,12 @@ pub(super) fn getrawmempool(view: &View<'_>, params: &Params) -> Answer {
         let entry = |(txid, entry)| (ToString::to_string(txid), mempool_entry(view, txid, entry));
         return answer(&mempool.iter().map(entry).collect::<BTreeMap<_, _>>());
     }
-    answer(&mempool.iter().map(|(txid, _)| txid.to_string()).collect::<Vec<_>>())
+    answer(
+        &mempool
+            .iter()
+            .map(|(txid, _)| txid.to_string())
+            .collect::<Vec<_>>(),
+    )
 }
 
 pub(super) fn getmempoolentry(view: &View<'_>, params: &Params) -> Answer {
@@ -173,9 +211,15 @@ pub(super) fn getmempoolentry(view: &View<'_>, params: &Params) -> Answer {
 
 fn mempool_entry(view: &View<'_>, txid: &Txid, entry: &Entry) -> MempoolEntry {
     let mempool = view.node.mempool();
-    let parents = entry.tx.input.iter().map(|input| input.previous_output.txid);
-    let mut depends: Vec<String> =
-        parents.filter(|txid| mempool.contains(txid)).map(|txid| txid.to_string()).collect();
+    let parents = entry
+        .tx
+        .input
+        .iter()
+        .map(|input| input.previous_output.txid);
+    let mut depends: Vec<String> = parents
+        .filter(|txid| mempool.contains(txid))
+        .map(|txid| txid.to_string())
+        .collect();
     depends.sort_unstable();
     depends.dedup();
     let outputs = u32::try_from(entry.tx.output.len()).unwrap_or(u32::MAX);
@@ -228,7 +272,9 @@ pub(super) fn gettxout(view: &View<'_>, params: &Params) -> Answer {
         if mempool.spender(&outpoint).is_some() {
             return answer(&());
         }
-        let output = mempool.get(&txid).and_then(|entry| entry.tx.output.get(vout as usize));
+        let output = mempool
+            .get(&txid)
+            .and_then(|entry| entry.tx.output.get(vout as usize));
         if let Some(output) = output {
             return found(output, 0, false);
         }

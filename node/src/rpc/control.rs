@@ -9,9 +9,14 @@ pub(super) fn uptime(view: &View<'_>, _: &Params) -> Answer {
 }
 
 pub(super) fn help(_: &View<'_>, params: &Params) -> Answer {
-    let Some(name) = params.text(0)? else { return answer(&table::overview()) };
+    let Some(name) = params.text(0)? else {
+        return answer(&table::overview());
+    };
     match table::find(name) {
         Some(method) => answer(&method.help()),
-        None => Err(RpcError::new(code::MISC_ERROR, format!("help: unknown command: {name}"))),
+        None => Err(RpcError::new(
+            code::MISC_ERROR,
+            format!("help: unknown command: {name}"),
+        )),
     }
 }

@@ -46,15 +46,25 @@ pub(super) struct Place {
 pub(super) fn place(chain: &Chain, info: &HeaderInfo) -> Place {
     let hash = info.header.block_hash();
     if !chain.is_active(&hash) {
-        return Place { confirmations: -1, next: None };
+        return Place {
+            confirmations: -1,
+            next: None,
+        };
     }
     let confirmations = i64::from(chain.tip().height) - i64::from(info.height) + 1;
     let next = chain.hash_at(info.height + 1).map(|hash| hash.to_string());
-    Place { confirmations, next }
+    Place {
+        confirmations,
+        next,
+    }
 }
 
 /// `getblockheader`'s result.
-pub(super) fn header(chain: &Chain, info: &HeaderInfo, transactions: u32) -> blockchain::BlockHeader {
+pub(super) fn header(
+    chain: &Chain,
+    info: &HeaderInfo,
+    transactions: u32,
+) -> blockchain::BlockHeader {
     let header = &info.header;
     let hash = header.block_hash();
     let place = place(chain, info);
@@ -72,7 +82,11 @@ pub(super) fn header(chain: &Chain, info: &HeaderInfo, transactions: u32) -> blo
         target: hex::encode(header.target().to_be_bytes()),
         difficulty: difficulty(header.bits),
         chainwork: hex::encode(info.work.to_be_bytes()),
-        n_tx: if info.status == BlockStatus::HeaderOnly { 0 } else { transactions },
+        n_tx: if info.status == BlockStatus::HeaderOnly {
+            0
+        } else {
+            transactions
+        },
         previousblockhash: (info.height > 0).then(|| header.prev_blockhash.to_string()),
         nextblockhash: place.next,
     }
@@ -85,7 +99,11 @@ pub(super) fn block(
     block: &Block,
     tx: BlockTransactions,
 ) -> blockchain::Block {
-    let header = header(chain, info, u32::try_from(block.txdata.len()).unwrap_or(u32::MAX));
+    let header = header(
+        chain,
+        info,
+        u32::try_from(block.txdata.len()).unwrap_or(u32::MAX),
+    );
     let stripped: usize = block.txdata.iter().map(Transaction::base_size).sum();
     let count = bitcoin::VarInt::from(block.txdata.len()).size();
     blockchain::Block {
@@ -128,7 +146,11 @@ pub(super) fn transaction(tx: &Transaction) -> JsonTransaction {
         vsize: tx.vsize() as u64,
         weight: tx.weight().to_wu(),
         locktime: tx.lock_time.to_consensus_u32(),
-        vin: tx.input.iter().map(|input| self::input(input, tx.is_coinbase())).collect(),
+        vin: tx
+            .input
+            .iter()
+            .map(|input| self::input(input, tx.is_coinbase()))
+            .collect(),
         vout: tx.output.iter().enumerate().map(output).collect(),
         hex: serialize_hex(tx),
         blockhash: None,
@@ -144,8 +166,10 @@ fn input(input: &bitcoin::TxIn, coinbase: bool) -> Input {
         coinbase: coinbase.then(|| script.to_hex_string()),
         txid: (!coinbase).then(|| input.previous_output.txid.to_string()),
         vout: (!coinbase).then_some(input.previous_output.vout),
-        script_sig: (!coinbase)
-            .then(|| ScriptSig { asm: assembly(script), hex: script.to_hex_string() }),
+        script_sig: (!coinbase).then(|| ScriptSig {
+            asm: assembly(script),
+            hex: script.to_hex_string(),
+        }),
         txinwitness: witness(&input.witness),
         sequence: input.sequence.to_consensus_u32(),
     }
@@ -157,7 +181,9 @@ fn witness(witness: &Witness) -> Option<Vec<String>> {
 
 /// An output's script.
 pub(super) fn script_pubkey(script: &ScriptBuf) -> ScriptPubKey {
-    let address = Address::from_script(script, NETWORK).ok().filter(|_| !script.is_p2pk());
+    let address = Address::from_script(script, NETWORK)
+        .ok()
+        .filter(|_| !script.is_p2pk());
     ScriptPubKey {
         asm: assembly(script),
         hex: script.to_hex_string(),
@@ -209,9 +235,19 @@ fn assembly(script: &Script) -> String {
 
 /// A script number: little-endian, the highest bit is the sign.
 fn number(bytes: &[u8]) -> i64 {
-    let magnitude = bytes.iter().rev().fold(0, |sum, byte| (sum << 8) | i64::from(*byte));
-    let sign = bytes.len().checked_sub(1).map_or(0, |last| 0x80_i64 << (8 * last));
-    if magnitude & sign == 0 { magnitude } else { -(magnitude & !sign) }
+    let magnitude = bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| (sum << 8) | i64::from(*byte));
+    let sign = bytes
+        .len()
+        .checked_sub(1)
+        .map_or(0, |last| 0x80_i64 << (8 * last));
+    if magnitude & sign == 0 {
+        magnitude
+    } else {
+        -(magnitude & !sign)
+    }
 }
 
 fn word(opcode: Opcode) -> String {
@@ -251,20 +287,37 @@ mod tests {
     fn scripts_have_cores_words() {
         let script = |hex: &str| script_pubkey(&ScriptBuf::from_hex(hex).unwrap());
         let hash = "11".repeat(20);
-        let wpkh = script(&format!("0014{hash}"));
-        assert_eq!((wpkh.asm, wpkh.kind.as_str()), (format!("0 {hash}"), "witness_v0_keyhash"));
-        assert_eq!(wpkh.address.unwrap(), "bcrt1qzyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3wl8yd4");
+        // The program of BIP 173's examples.
+        let program = "751e76e8199196d454941c45d1b3a323f1433bd6";
+        let wpkh = script(&format!("0014{program}"));
+        assert_eq!(
+            (wpkh.asm, wpkh.kind.as_str()),
+            (format!("0 {program}"), "witness_v0_keyhash")
+        );
+        assert_eq!(
+            wpkh.address.unwrap(),
+            "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+        );
         let pkh = script(&format!("76a914{hash}88ac"));
-        assert_eq!(pkh.asm, format!("OP_DUP OP_HASH160 {hash} OP_EQUALVERIFY OP_CHECKSIG"));
+        assert_eq!(
+            pkh.asm,
+            format!("OP_DUP OP_HASH160 {hash} OP_EQUALVERIFY OP_CHECKSIG")
+        );
         assert_eq!(pkh.kind, "pubkeyhash");
         let taproot = script(&format!("5120{}", "22".repeat(32)));
-        assert_eq!((&taproot.asm[..2], taproot.kind.as_str()), ("1 ", "witness_v1_taproot"));
+        assert_eq!(
+            (&taproot.asm[..2], taproot.kind.as_str()),
+            ("1 ", "witness_v1_taproot")
+        );
         let data = script(&format!("6a24aa21a9ed{}", "33".repeat(32)));
         assert_eq!((data.kind.as_str(), data.address), ("nulldata", None));
         assert_eq!(script("51024e73").kind, "anchor");
         assert_eq!(script("").kind, "nonstandard");
         assert_eq!(script("02ff80").asm, "-255");
-        assert_eq!(script("4f5160b1b2").asm, "-1 1 16 OP_CHECKLOCKTIMEVERIFY OP_CHECKSEQUENCEVERIFY");
+        assert_eq!(
+            script("4f5160b1b2").asm,
+            "-1 1 16 OP_CHECKLOCKTIMEVERIFY OP_CHECKSEQUENCEVERIFY"
+        );
         assert_eq!(script("05aabb").asm, "[error]");
     }
 }

@@ -53,12 +53,13 @@ impl Envelope {
     pub(super) fn parse(body: &[u8]) -> Result<Self, RpcError> {
         let parse_error = |text: &str| RpcError::new(code::PARSE_ERROR, text);
         match serde_json::from_slice(body).map_err(|_| parse_error("Parse error"))? {
-            Value::Array(requests) if requests.len() > MAX_BATCH => {
-                Err(RpcError::new(code::INVALID_REQUEST, "Too many requests in one batch"))
-            }
-            Value::Array(requests) => {
-                Ok(Self::Batch(requests.into_iter().map(Request::parse).collect()))
-            }
+            Value::Array(requests) if requests.len() > MAX_BATCH => Err(RpcError::new(
+                code::INVALID_REQUEST,
+                "Too many requests in one batch",
+            )),
+            Value::Array(requests) => Ok(Self::Batch(
+                requests.into_iter().map(Request::parse).collect(),
+            )),
             request @ Value::Object(_) => Ok(Self::Single(Request::parse(request))),
             _ => Err(parse_error("Top-level object parse error")),
         }
@@ -70,17 +71,25 @@ impl Request {
         let invalid = |text: &str| Err(RpcError::new(code::INVALID_REQUEST, text));
         let Value::Object(mut request) = value else {
             let call = invalid("Invalid Request object");
-            return Self { id: Some(Value::Null), version: Version::One, call };
+            return Self {
+                id: Some(Value::Null),
+                version: Version::One,
+                call,
+            };
         };
         let id = request.remove("id");
         let (version, call) = match request.remove("jsonrpc") {
             Some(Value::String(text)) if text == "2.0" => (Version::Two, None),
             Some(Value::String(text)) if text == "1.0" || text == "1.1" => (Version::One, None),
-            Some(Value::String(_)) => {
-                (Version::One, Some(invalid("JSON-RPC version not supported")))
-            }
+            Some(Value::String(_)) => (
+                Version::One,
+                Some(invalid("JSON-RPC version not supported")),
+            ),
             Some(Value::Null) | None => (Version::One, None),
-            Some(_) => (Version::One, Some(invalid("jsonrpc field must be a string"))),
+            Some(_) => (
+                Version::One,
+                Some(invalid("jsonrpc field must be a string")),
+            ),
         };
         let params = request.remove("params").unwrap_or(Value::Null);
         let call = call.unwrap_or_else(|| match request.remove("method") {
@@ -98,14 +107,22 @@ impl Request {
             (None, Version::One) => Value::Null,
             (None, Version::Two) => return None,
         };
-        Some(Reply { id, version: self.version, answer })
+        Some(Reply {
+            id,
+            version: self.version,
+            answer,
+        })
     }
 }
 
 impl Reply {
     /// The reply to a body that could not be read.
     pub(super) fn to_unreadable(error: RpcError) -> Self {
-        Self { id: Value::Null, version: Version::One, answer: Err(error) }
+        Self {
+            id: Value::Null,
+            version: Version::One,
+            answer: Err(error),
+        }
     }
 
     /// The HTTP status when this is the only reply.
@@ -157,18 +174,27 @@ mod tests {
 
     fn reply(body: &str, answer: Answer) -> (u16, String) {
         let reply = single(body).reply(answer).unwrap();
-        (reply.status().as_u16(), serde_json::to_string(&reply).unwrap())
+        (
+            reply.status().as_u16(),
+            serde_json::to_string(&reply).unwrap(),
+        )
     }
 
     #[test]
     fn version_one_has_both_keys_and_a_status() {
         let body = r#"{"method":"uptime","params":[],"id":"x"}"#;
         let (status, text) = reply(body, answer(&5));
-        assert_eq!((status, text.as_str()), (200, r#"{"result":5,"error":null,"id":"x"}"#));
+        assert_eq!(
+            (status, text.as_str()),
+            (200, r#"{"result":5,"error":null,"id":"x"}"#)
+        );
         let failed = |code| reply(body, Err(RpcError::new(code, "no")));
         let (status, text) = failed(code::MISC_ERROR);
         assert_eq!(status, 500);
-        assert_eq!(text, r#"{"result":null,"error":{"code":-1,"message":"no"},"id":"x"}"#);
+        assert_eq!(
+            text,
+            r#"{"result":null,"error":{"code":-1,"message":"no"},"id":"x"}"#
+        );
         assert_eq!(failed(code::METHOD_NOT_FOUND).0, 404);
         assert_eq!(failed(code::INVALID_REQUEST).0, 400);
     }
@@ -176,10 +202,16 @@ mod tests {
     #[test]
     fn version_two_has_one_key_and_no_status() {
         let body = r#"{"jsonrpc":"2.0","method":"uptime","id":7}"#;
-        assert_eq!(reply(body, answer(&5)).1, r#"{"jsonrpc":"2.0","result":5,"id":7}"#);
+        assert_eq!(
+            reply(body, answer(&5)).1,
+            r#"{"jsonrpc":"2.0","result":5,"id":7}"#
+        );
         let (status, text) = reply(body, Err(RpcError::new(-32601, "no")));
         assert_eq!(status, 200);
-        assert_eq!(text, r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"no"},"id":7}"#);
+        assert_eq!(
+            text,
+            r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"no"},"id":7}"#
+        );
         let notification = single(r#"{"jsonrpc":"2.0","method":"uptime"}"#);
         assert!(notification.reply(answer(&5)).is_none());
         let null_id = single(r#"{"jsonrpc":"2.0","method":"uptime","id":null}"#);
@@ -192,22 +224,38 @@ mod tests {
         let error = |body| single(body).call.unwrap_err().message;
         assert_eq!(error(r#"{"id":1}"#), "Missing method");
         assert_eq!(error(r#"{"method":1}"#), "Method must be a string");
-        assert_eq!(error(r#"{"method":"a","jsonrpc":2}"#), "jsonrpc field must be a string");
-        assert_eq!(error(r#"{"method":"a","jsonrpc":"3"}"#), "JSON-RPC version not supported");
+        assert_eq!(
+            error(r#"{"method":"a","jsonrpc":2}"#),
+            "jsonrpc field must be a string"
+        );
+        assert_eq!(
+            error(r#"{"method":"a","jsonrpc":"3"}"#),
+            "JSON-RPC version not supported"
+        );
         for body in ["", "{", "nonsense", "5", "\"text\"", "\u{0}"] {
-            assert_eq!(Envelope::parse(body.as_bytes()).unwrap_err().code, code::PARSE_ERROR);
+            assert_eq!(
+                Envelope::parse(body.as_bytes()).unwrap_err().code,
+                code::PARSE_ERROR
+            );
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(Envelope::parse(deep.as_bytes()).unwrap_err().code, code::PARSE_ERROR);
+        assert_eq!(
+            Envelope::parse(deep.as_bytes()).unwrap_err().code,
+            code::PARSE_ERROR
+        );
     }
 
     #[test]
     fn a_batch_is_a_list_whose_entries_fail_one_by_one() {
-        let Ok(Envelope::Batch(requests)) = Envelope::parse(br#"[{"method":"a","id":1}, 5]"#) else {
+        let Ok(Envelope::Batch(requests)) = Envelope::parse(br#"[{"method":"a","id":1}, 5]"#)
+        else {
             panic!("no batch");
         };
         assert_eq!(requests[0].call, Ok(("a".to_owned(), Value::Null)));
-        assert_eq!(requests[1].call.as_ref().unwrap_err().code, code::INVALID_REQUEST);
+        assert_eq!(
+            requests[1].call.as_ref().unwrap_err().code,
+            code::INVALID_REQUEST
+        );
         let long = format!("[{}]", vec!["1"; MAX_BATCH + 1].join(","));
         assert!(Envelope::parse(long.as_bytes()).is_err());
     }

@@ -63,11 +63,15 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(crate) fn new(user: &str, password: &str) -> Self {
-        Self { expected: BASE64_STANDARD.encode(format!("{user}:{password}")) }
+        Self {
+            expected: BASE64_STANDARD.encode(format!("{user}:{password}")),
+        }
     }
 
     fn admit(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
         let given = given.and_then(|value| {
             let (scheme, rest) = value.split_at_checked(6)?;
             scheme.eq_ignore_ascii_case(b"basic ").then_some(rest)
@@ -78,7 +82,10 @@ impl Credentials {
 
 /// Whether both are equal, in a time that depends on their lengths only.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+    let difference = a
+        .iter()
+        .zip(b)
+        .fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
     a.len() == b.len() && difference == 0
 }
 
@@ -88,7 +95,9 @@ pub(crate) async fn serve(listener: TcpListener, server: Server, mut stop: watch
         // An error means that the node is gone, which also is a reason to stop.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let served = axum::serve(listener, router(server)).with_graceful_shutdown(stopped).await;
+    let served = axum::serve(listener, router(server))
+        .with_graceful_shutdown(stopped)
+        .await;
     if let Err(error) = served {
         tracing::error!(%error, "the control API ended");
     }
@@ -173,7 +182,11 @@ async fn dispatch(server: &Server, name: &str, params: Value) -> Answer {
     }
     let (reply, answered) = oneshot::channel();
     let stopping = || RpcError::new(code::MISC_ERROR, "The node is stopping");
-    let call = Wake::Call(Call { method, params, reply });
+    let call = Wake::Call(Call {
+        method,
+        params,
+        reply,
+    });
     server.wakes.send(call).await.map_err(|_| stopping())?;
     answered.await.unwrap_or_else(|_| Err(stopping()))
 }
@@ -193,8 +206,14 @@ async fn events(State(server): State<Server>, Query(from): Query<From>) -> Respo
     });
     let incarnation = server.events.incarnation();
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
-        (HeaderName::from_static(INCARNATION_HEADER), HeaderValue::from(incarnation)),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-ndjson"),
+        ),
+        (
+            HeaderName::from_static(INCARNATION_HEADER),
+            HeaderValue::from(incarnation),
+        ),
     ];
     (headers, Body::from_stream(lines)).into_response()
 }
@@ -237,13 +256,26 @@ mod tests {
         let good = BASE64_STANDARD.encode("user:secret");
         assert!(admit(&format!("Basic {good}")));
         assert!(admit(&format!("basic {good} ")));
-        for other in ["user:secre", "user:secret2", "user:Secret", "other:secret", ":", ""] {
-            assert!(!admit(&format!("Basic {}", BASE64_STANDARD.encode(other))), "{other}");
+        for other in [
+            "user:secre",
+            "user:secret2",
+            "user:Secret",
+            "other:secret",
+            ":",
+            "",
+        ] {
+            assert!(
+                !admit(&format!("Basic {}", BASE64_STANDARD.encode(other))),
+                "{other}"
+            );
         }
         assert!(!admit(&format!("Bearer {good}")));
         assert!(!admit("Basic"));
         assert!(!admit(""));
         assert!(!Credentials::new("user", "secret").admit(&HeaderMap::new()));
-        assert_eq!(format!("{:?}", Credentials::new("user", "secret")), "Credentials(..)");
+        assert_eq!(
+            format!("{:?}", Credentials::new("user", "secret")),
+            "Credentials(..)"
+        );
     }
 }

@@ -15,7 +15,10 @@ pub(super) fn generatetoaddress(_: &View<'_>, params: &Params) -> Result<Command
         let text = format!("nblocks is at most {MAX_BLOCKS}");
         return Err(RpcError::new(code::INVALID_PARAMETER, text));
     }
-    Ok(Command::Generate { blocks, script: script_of(params.required_text(1)?)? })
+    Ok(Command::Generate {
+        blocks,
+        script: script_of(params.required_text(1)?)?,
+    })
 }
 
 /// The script of an address of this network.
@@ -37,7 +40,11 @@ pub(super) fn generated(reply: Reply) -> Answer {
 pub(super) fn submitblock(_: &View<'_>, params: &Params) -> Result<Command, RpcError> {
     let block: Block = deserialize_hex(params.required_text(0)?)
         .map_err(|_| RpcError::new(code::DESERIALIZATION_ERROR, "Block decode failed"))?;
-    if !block.txdata.first().is_some_and(bitcoin::Transaction::is_coinbase) {
+    if !block
+        .txdata
+        .first()
+        .is_some_and(bitcoin::Transaction::is_coinbase)
+    {
         let text = "Block does not start with a coinbase";
         return Err(RpcError::new(code::DESERIALIZATION_ERROR, text));
     }

@@ -35,12 +35,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+pub use self::table::reference;
 pub(crate) use self::{
     http::{Credentials, Server, serve, stopping},
     params::Params,
     table::Method,
 };
-pub use self::table::reference;
 use crate::{clock::Clock, net::Network};
 
 /// A method's result as JSON, in the order of its fields.
@@ -60,7 +60,10 @@ pub(crate) enum Run {
     /// By reading the node's state.
     Read(fn(&View<'_>, &Params) -> Answer),
     /// By a command of the node; the second function puts its reply into words.
-    Command(fn(&View<'_>, &Params) -> Result<Command, RpcError>, fn(Reply) -> Answer),
+    Command(
+        fn(&View<'_>, &Params) -> Result<Command, RpcError>,
+        fn(Reply) -> Answer,
+    ),
     /// By the probes, beside the node.
     Probe(x_probe::Probe),
     /// By ending the node.
@@ -83,7 +86,10 @@ pub(crate) fn answer(value: &impl Serialize) -> Answer {
 
 /// A reply that does not belong to its command; a bug in the core.
 fn unexpected(reply: &Reply) -> RpcError {
-    RpcError::new(code::INTERNAL_ERROR, format!("the node gave an unexpected reply: {reply:?}"))
+    RpcError::new(
+        code::INTERNAL_ERROR,
+        format!("the node gave an unexpected reply: {reply:?}"),
+    )
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -76,7 +76,11 @@ pub(super) fn getnetworkinfo(view: &View<'_>, _: &Params) -> Answer {
 /// Peers that dialled us, and peers we dialled.
 pub(super) fn count_peers(view: &View<'_>) -> (u32, u32) {
     view.node.peers().fold((0, 0), |(inbound, outbound), peer| {
-        if peer.inbound { (inbound + 1, outbound) } else { (inbound, outbound + 1) }
+        if peer.inbound {
+            (inbound + 1, outbound)
+        } else {
+            (inbound, outbound + 1)
+        }
     })
 }
 
@@ -85,7 +89,13 @@ pub(super) fn getconnectioncount(view: &View<'_>, _: &Params) -> Answer {
 }
 
 pub(super) fn getpeerinfo(view: &View<'_>, _: &Params) -> Answer {
-    answer(&view.node.peers().map(|peer| peer_info(view, peer)).collect::<Vec<_>>())
+    answer(
+        &view
+            .node
+            .peers()
+            .map(|peer| peer_info(view, peer))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn peer_info(view: &View<'_>, peer: CorePeer) -> PeerInfo {
@@ -100,7 +110,9 @@ fn peer_info(view: &View<'_>, peer: CorePeer) -> PeerInfo {
     PeerInfo {
         id: peer.id,
         addr: peer.address.to_string(),
-        addrbind: stream.and_then(|s| s.local_addr().ok()).map(|address| address.to_string()),
+        addrbind: stream
+            .and_then(|s| s.local_addr().ok())
+            .map(|address| address.to_string()),
         network: network_name(peer.address.ip()).to_owned(),
         services: format!("{:016x}", peer.services),
         servicesnames: service_names(peer.services),
@@ -122,9 +134,9 @@ fn peer_info(view: &View<'_>, peer: CorePeer) -> PeerInfo {
         bip152_hb_from: false,
         startingheight: peer.start_height,
         synced_headers: peer.synced_headers.map_or(-1, synced),
-        synced_blocks: peer
-            .synced_headers
-            .map_or(-1, |height| synced(height.min(view.node.chain().tip().height))),
+        synced_blocks: peer.synced_headers.map_or(-1, |height| {
+            synced(height.min(view.node.chain().tip().height))
+        }),
         inflight: vec![-1; peer.blocks_in_flight as usize],
         permissions: Vec::new(),
         minfeefilter: 0.0,
@@ -139,7 +151,10 @@ fn peer_info(view: &View<'_>, peer: CorePeer) -> PeerInfo {
 pub(super) fn getnodeaddresses(view: &View<'_>, params: &Params) -> Answer {
     let count = params.integer(0)?.unwrap_or(1);
     let Ok(count) = usize::try_from(count) else {
-        return Err(RpcError::new(code::INVALID_PARAMETER, "Address count out of range"));
+        return Err(RpcError::new(
+            code::INVALID_PARAMETER,
+            "Address count out of range",
+        ));
     };
     let wanted = params.text(1)?;
     if let Some(name) = wanted
@@ -198,13 +213,22 @@ pub(super) fn disconnectnode(view: &View<'_>, params: &Params) -> Result<Command
     match (address, peer) {
         (Some(text), None) => {
             let address = Some(node_address(view, text)?);
-            Ok(Command::DisconnectNode { address, peer: None })
+            Ok(Command::DisconnectNode {
+                address,
+                peer: None,
+            })
         }
         (None, Some(peer)) => {
             let peer = u64::try_from(peer).map_err(|_| {
-                RpcError::new(code::CLIENT_NODE_NOT_CONNECTED, "Node not found in connected nodes")
+                RpcError::new(
+                    code::CLIENT_NODE_NOT_CONNECTED,
+                    "Node not found in connected nodes",
+                )
             })?;
-            Ok(Command::DisconnectNode { address: None, peer: Some(peer) })
+            Ok(Command::DisconnectNode {
+                address: None,
+                peer: Some(peer),
+            })
         }
         _ => Err(RpcError::new(
             code::INVALID_PARAMS,
@@ -227,7 +251,10 @@ mod tests {
 
     #[test]
     fn services_have_cores_names() {
-        assert_eq!(service_names(0x409), ["NETWORK", "WITNESS", "NETWORK_LIMITED"]);
+        assert_eq!(
+            service_names(0x409),
+            ["NETWORK", "WITNESS", "NETWORK_LIMITED"]
+        );
         assert!(service_names(0).is_empty());
     }
 }

@@ -23,15 +23,20 @@ impl Params {
     /// When there are too many, unknown or missing ones.
     pub(crate) fn bind(method: &Method, sent: Value) -> Result<Self, RpcError> {
         let known: Vec<&'static str> = method.params.iter().map(|param| param.name).collect();
-        let names = known.iter().map(|name| name.split('|').next().unwrap_or(name)).collect();
+        let names = known
+            .iter()
+            .map(|name| name.split('|').next().unwrap_or(name))
+            .collect();
         let values = match sent {
             Value::Null => Vec::new(),
             Value::Array(values) => values.into_iter().map(Some).collect(),
             Value::Object(values) => by_name(&known, values)?,
             _ => return Err(invalid_request("Params must be an array or object")),
         };
-        let mut values: Vec<Option<Value>> =
-            values.into_iter().map(|value| value.filter(|value| !value.is_null())).collect();
+        let mut values: Vec<Option<Value>> = values
+            .into_iter()
+            .map(|value| value.filter(|value| !value.is_null()))
+            .collect();
         if values.len() > known.len() {
             return Err(RpcError::new(code::MISC_ERROR, method.help()));
         }
@@ -70,7 +75,11 @@ impl Params {
     /// The text at `at`, if it is there.
     pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, RpcError> {
         self.get(at)
-            .map(|value| value.as_str().ok_or_else(|| self.wrong_type(at, value, "string")))
+            .map(|value| {
+                value
+                    .as_str()
+                    .ok_or_else(|| self.wrong_type(at, value, "string"))
+            })
             .transpose()
     }
 
@@ -82,13 +91,19 @@ impl Params {
     /// The truth value at `at`, if it is there.
     pub(crate) fn flag(&self, at: usize) -> Result<Option<bool>, RpcError> {
         self.get(at)
-            .map(|value| value.as_bool().ok_or_else(|| self.wrong_type(at, value, "bool")))
+            .map(|value| {
+                value
+                    .as_bool()
+                    .ok_or_else(|| self.wrong_type(at, value, "bool"))
+            })
             .transpose()
     }
 
     /// The whole number at `at`, if it is there.
     pub(crate) fn integer(&self, at: usize) -> Result<Option<i64>, RpcError> {
-        let Some(value) = self.get(at) else { return Ok(None) };
+        let Some(value) = self.get(at) else {
+            return Ok(None);
+        };
         match value {
             Value::Number(number) => match number.as_i64() {
                 Some(number) => Ok(Some(number)),
@@ -100,9 +115,13 @@ impl Params {
 
     /// The whole number at `at`, from 0, if it is there.
     pub(crate) fn count(&self, at: usize) -> Result<Option<u32>, RpcError> {
-        let Some(number) = self.integer(at)? else { return Ok(None) };
+        let Some(number) = self.integer(at)? else {
+            return Ok(None);
+        };
         let name = self.names.get(at).copied().unwrap_or_default();
-        u32::try_from(number).map(Some).map_err(|_| out_of_range(name))
+        u32::try_from(number)
+            .map(Some)
+            .map_err(|_| out_of_range(name))
     }
 
     /// A level of detail: a number or a truth value.
@@ -115,11 +134,18 @@ impl Params {
 
     /// The amount in bitcoins at `at`, a number or a text, if it is there.
     pub(crate) fn amount(&self, at: usize) -> Result<Option<Amount>, RpcError> {
-        let Some(value) = self.get(at) else { return Ok(None) };
+        let Some(value) = self.get(at) else {
+            return Ok(None);
+        };
         let text = match value {
             Value::Number(number) => decimal(number),
             Value::String(text) => text.clone(),
-            _ => return Err(RpcError::new(code::TYPE_ERROR, "Amount is not a number or string")),
+            _ => {
+                return Err(RpcError::new(
+                    code::TYPE_ERROR,
+                    "Amount is not a number or string",
+                ));
+            }
         };
         if text.starts_with('-') {
             return Err(RpcError::new(code::TYPE_ERROR, "Amount out of range"));
@@ -141,14 +167,21 @@ impl Params {
 
     /// The hash at `at`, if it is there.
     pub(crate) fn hash<H: FromStr>(&self, at: usize) -> Result<Option<H>, RpcError> {
-        let Some(text) = self.text(at)? else { return Ok(None) };
+        let Some(text) = self.text(at)? else {
+            return Ok(None);
+        };
         let name = self.names.get(at).copied().unwrap_or_default();
         let problem = if text.len() == 64 {
             format!("{name} must be hexadecimal string (not '{text}')")
         } else {
-            format!("{name} must be of length 64 (not {}, for '{text}')", text.len())
+            format!(
+                "{name} must be of length 64 (not {}, for '{text}')",
+                text.len()
+            )
         };
-        H::from_str(text).map(Some).map_err(|_| RpcError::new(code::INVALID_PARAMETER, problem))
+        H::from_str(text)
+            .map(Some)
+            .map_err(|_| RpcError::new(code::INVALID_PARAMETER, problem))
     }
 
     /// All parameters as one object.
@@ -156,7 +189,12 @@ impl Params {
         let entry = |(name, value): (&&str, &Option<Value>)| {
             value.clone().map(|value| ((*name).to_owned(), value))
         };
-        let object = self.names.iter().zip(&self.values).filter_map(entry).collect();
+        let object = self
+            .names
+            .iter()
+            .zip(&self.values)
+            .filter_map(entry)
+            .collect();
         serde_json::from_value(Value::Object(object))
             .map_err(|error| RpcError::new(code::TYPE_ERROR, error.to_string()))
     }
@@ -168,7 +206,11 @@ fn decimal(number: &serde_json::Number) -> String {
         Some(float) if !number.is_u64() && !number.is_i64() => {
             let plain = float.to_string();
             // The shortest text that means the same float: more than eight digits were meant.
-            if plain.contains('e') { format!("{float:.8}") } else { plain }
+            if plain.contains('e') {
+                format!("{float:.8}")
+            } else {
+                plain
+            }
         }
         _ => number.to_string(),
     }
@@ -187,7 +229,8 @@ fn by_name(
     let positional = values.len();
     values.resize(positional.max(names.len()), None);
     for (name, value) in sent {
-        let Some(at) = names.iter().position(|known| *known == name) else {
+        let is_named = |known: &&str| known.split('|').any(|known| known == name);
+        let Some(at) = names.iter().position(is_named) else {
             let text = format!("Unknown named parameter {name}");
             return Err(RpcError::new(code::INVALID_PARAMETER, text));
         };
@@ -230,10 +273,16 @@ mod tests {
     fn positions_and_names_mean_the_same() {
         let hash = "00".repeat(32);
         let by_position = bind("getblock", json!([hash, 2])).unwrap();
-        assert_eq!(bind("getblock", json!({"verbosity": 2, "blockhash": hash})).unwrap(), by_position);
+        assert_eq!(
+            bind("getblock", json!({"verbosity": 2, "blockhash": hash})).unwrap(),
+            by_position
+        );
         let mixed = bind("getblock", json!({"args": [hash], "verbosity": 2})).unwrap();
         assert_eq!(mixed, by_position);
-        assert_eq!(bind("getblock", json!([hash, null])).unwrap(), bind("getblock", json!([hash])).unwrap());
+        assert_eq!(
+            bind("getblock", json!([hash, null])).unwrap(),
+            bind("getblock", json!([hash])).unwrap()
+        );
     }
 
     #[test]
@@ -242,11 +291,17 @@ mod tests {
         assert_eq!(code_of("getblock", json!([])), code::MISC_ERROR);
         assert_eq!(code_of("getblock", json!([null])), code::MISC_ERROR);
         assert_eq!(code_of("getblockcount", json!([1])), code::MISC_ERROR);
-        assert_eq!(code_of("getblock", json!({"hash": ""})), code::INVALID_PARAMETER);
+        assert_eq!(
+            code_of("getblock", json!({"hash": ""})),
+            code::INVALID_PARAMETER
+        );
         let twice = json!({"args": [""], "blockhash": ""});
         assert_eq!(code_of("getblock", twice), code::INVALID_PARAMETER);
         assert_eq!(code_of("getblock", json!("text")), code::INVALID_REQUEST);
-        assert_eq!(code_of("getblock", json!({"args": 1})), code::INVALID_REQUEST);
+        assert_eq!(
+            code_of("getblock", json!({"args": 1})),
+            code::INVALID_REQUEST
+        );
     }
 
     #[test]
@@ -259,7 +314,10 @@ mod tests {
         let short = bind("getblock", json!(["abc", true])).unwrap();
         assert_eq!(short.verbosity(1, 1).unwrap(), 1);
         let error = short.block_hash(0).unwrap_err();
-        assert_eq!(error.message, "blockhash must be of length 64 (not 3, for 'abc')");
+        assert_eq!(
+            error.message,
+            "blockhash must be of length 64 (not 3, for 'abc')"
+        );
         let float = bind("getblockhash", json!([1.5])).unwrap();
         assert_eq!(float.count(0).unwrap_err().code, code::MISC_ERROR);
         let negative = bind("getblockhash", json!([-1])).unwrap();
@@ -269,7 +327,9 @@ mod tests {
     #[test]
     fn amounts_are_exact() {
         let amount = |value: Value| {
-            bind("sendtoaddress", json!(["address", value])).unwrap().amount(1)
+            bind("sendtoaddress", json!(["address", value]))
+                .unwrap()
+                .amount(1)
         };
         for (value, satoshis) in [
             (json!(0.1), 10_000_000),
@@ -279,10 +339,24 @@ mod tests {
             (json!(3), 300_000_000),
             (json!(1.1), 110_000_000),
         ] {
-            assert_eq!(amount(value.clone()).unwrap().unwrap().to_sat(), satoshis, "{value}");
+            assert_eq!(
+                amount(value.clone()).unwrap().unwrap().to_sat(),
+                satoshis,
+                "{value}"
+            );
         }
-        for value in [json!(-1), json!("x"), json!(0.123456789), json!(true), json!(1e300)] {
-            assert_eq!(amount(value.clone()).unwrap_err().code, code::TYPE_ERROR, "{value}");
+        for value in [
+            json!(-1),
+            json!("x"),
+            json!(0.123456789),
+            json!(true),
+            json!(1e300),
+        ] {
+            assert_eq!(
+                amount(value.clone()).unwrap_err().code,
+                code::TYPE_ERROR,
+                "{value}"
+            );
         }
     }
 }

@@ -10,7 +10,9 @@ use netsplit_core::{
     io::{Command, Reply},
 };
 
-use super::{Answer, Params, View, answer, blockchain::known_block, encode, store_error, unexpected};
+use super::{
+    Answer, Params, View, answer, blockchain::known_block, encode, store_error, unexpected,
+};
 
 pub(super) fn sendrawtransaction(_: &View<'_>, params: &Params) -> Result<Command, RpcError> {
     let transaction: Transaction = deserialize_hex(params.required_text(0)?).map_err(|_| {
@@ -54,10 +56,16 @@ type Found = (Transaction, Option<HeaderInfo>);
 
 fn in_block(view: &View<'_>, txid: &Txid, hash: &BlockHash) -> Result<Found, RpcError> {
     if view.node.chain().header(hash).is_none() {
-        return Err(RpcError::new(code::INVALID_ADDRESS_OR_KEY, "Block hash not found"));
+        return Err(RpcError::new(
+            code::INVALID_ADDRESS_OR_KEY,
+            "Block hash not found",
+        ));
     }
     let (info, block) = known_block(view, hash)?;
-    let transaction = block.txdata.into_iter().find(|tx| tx.compute_txid() == *txid);
+    let transaction = block
+        .txdata
+        .into_iter()
+        .find(|tx| tx.compute_txid() == *txid);
     let transaction = transaction.ok_or_else(|| {
         let text = "No such transaction found in the provided block. Use gettransaction for wallet transactions.";
         RpcError::new(code::INVALID_ADDRESS_OR_KEY, text)
@@ -73,14 +81,22 @@ fn anywhere(view: &View<'_>, txid: &Txid) -> Result<Found, RpcError> {
     let chain = view.node.chain();
     let heights = (0..=chain.tip().height).rev();
     // Core does not find the genesis block's transaction either.
-    for hash in heights.filter(|height| *height > 0).filter_map(|height| chain.hash_at(height)) {
+    for hash in heights
+        .filter(|height| *height > 0)
+        .filter_map(|height| chain.hash_at(height))
+    {
         let Some(block) = chain.block(view.node.db(), &hash).map_err(store_error)? else {
             continue;
         };
-        if let Some(found) = block.txdata.into_iter().find(|tx| tx.compute_txid() == *txid) {
+        if let Some(found) = block
+            .txdata
+            .into_iter()
+            .find(|tx| tx.compute_txid() == *txid)
+        {
             return Ok((found, chain.header(&hash)));
         }
     }
-    let text = "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.";
+    let text =
+        "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.";
     Err(RpcError::new(code::INVALID_ADDRESS_OR_KEY, text))
 }

@@ -59,11 +59,21 @@ impl Group {
 }
 
 const fn required(name: &'static str, kind: &'static str, text: &'static str) -> Param {
-    Param { name, kind, required: true, text }
+    Param {
+        name,
+        kind,
+        required: true,
+        text,
+    }
 }
 
 const fn optional(name: &'static str, kind: &'static str, text: &'static str) -> Param {
-    Param { name, kind, required: false, text }
+    Param {
+        name,
+        kind,
+        required: false,
+        text,
+    }
 }
 
 const IGNORED: &str = "Taken and ignored.";
@@ -86,7 +96,11 @@ static METHODS: &[Method] = &[
         group: Group::Blockchain,
         params: &[
             BLOCK_HASH,
-            optional("verbosity|verbose", "number", "0, 1 (default) or 2; true means 1, false 0."),
+            optional(
+                "verbosity|verbose",
+                "number",
+                "0, 1 (default) or 2; true means 1, false 0.",
+            ),
         ],
         summary: "A stored block, of the active chain or beside it.",
         result: "With 0 the block in hex, with 1 an object with the ids of its transactions, with 2 one with \
@@ -122,7 +136,11 @@ static METHODS: &[Method] = &[
         group: Group::Blockchain,
         params: &[
             BLOCK_HASH,
-            optional("verbose", "boolean", "Whether an object is wanted (default) or the header in hex."),
+            optional(
+                "verbose",
+                "boolean",
+                "Whether an object is wanted (default) or the header in hex.",
+            ),
         ],
         summary: "A known header, whether or not its block is stored.",
         result: "An object or hex. `nTx` is 0 when the block is not stored.",
@@ -156,7 +174,11 @@ static METHODS: &[Method] = &[
     Method {
         name: "getrawmempool",
         group: Group::Blockchain,
-        params: &[optional("verbose", "boolean", "Whether more than ids is wanted; false if absent.")],
+        params: &[optional(
+            "verbose",
+            "boolean",
+            "Whether more than ids is wanted; false if absent.",
+        )],
         summary: "The transactions in the mempool.",
         result: "A list of ids, or an object of objects by id.",
         run: Run::Read(blockchain::getrawmempool),
@@ -167,7 +189,11 @@ static METHODS: &[Method] = &[
         params: &[
             TXID,
             required("n", "number", "Which output, from 0."),
-            optional("include_mempool", "boolean", "Whether the mempool counts; true if absent."),
+            optional(
+                "include_mempool",
+                "boolean",
+                "Whether the mempool counts; true if absent.",
+            ),
         ],
         summary: "An unspent output.",
         result: "An object, or null when there is no such output or it is spent.",
@@ -176,7 +202,11 @@ static METHODS: &[Method] = &[
     Method {
         name: "gettxoutsetinfo",
         group: Group::Blockchain,
-        params: &[optional("hash_type", "string", "`hash_serialized_3` (default) or `none`.")],
+        params: &[optional(
+            "hash_type",
+            "string",
+            "`hash_serialized_3` (default) or `none`.",
+        )],
         summary: "Figures of all unspent outputs at the active tip. Reads them all.",
         result: "An object.",
         run: Run::Read(blockchain::gettxoutsetinfo),
@@ -232,7 +262,11 @@ static METHODS: &[Method] = &[
         name: "addnode",
         group: Group::Network,
         params: &[
-            required("node", "string", "`ip:port` or `ip`. Names are not looked up."),
+            required(
+                "node",
+                "string",
+                "`ip:port` or `ip`. Names are not looked up.",
+            ),
             required("command", "string", "`add`, `remove` or `onetry`."),
             optional("v2transport", "boolean", IGNORED),
         ],
@@ -245,7 +279,11 @@ static METHODS: &[Method] = &[
         group: Group::Network,
         params: &[
             optional("address", "string", "`ip:port` of the peer."),
-            optional("nodeid", "number", "Its number in `getpeerinfo`, when there is no address."),
+            optional(
+                "nodeid",
+                "number",
+                "Its number in `getpeerinfo`, when there is no address.",
+            ),
         ],
         summary: "Hangs up on a peer.",
         result: "null.",
@@ -271,7 +309,11 @@ static METHODS: &[Method] = &[
         name: "getnodeaddresses",
         group: Group::Network,
         params: &[
-            optional("count", "number", "How many at most; 1 if absent, 0 means all."),
+            optional(
+                "count",
+                "number",
+                "How many at most; 1 if absent, 0 means all.",
+            ),
             optional("network", "string", "`ipv4` or `ipv6`."),
         ],
         summary: "The address book.",
@@ -291,7 +333,11 @@ static METHODS: &[Method] = &[
         group: Group::Rawtransactions,
         params: &[
             TXID,
-            optional("verbosity|verbose", "number", "0 (default) or 1; true means 1."),
+            optional(
+                "verbosity|verbose",
+                "number",
+                "0 (default) or 1; true means 1.",
+            ),
             optional("blockhash", "string", "The block to look in."),
         ],
         summary: "A transaction. There is no index: without a block hash the mempool is searched, then the active \
@@ -316,7 +362,11 @@ static METHODS: &[Method] = &[
         group: Group::Wallet,
         params: &[
             optional("dummy", "string", "`*` or nothing."),
-            optional("minconf", "number", "1 leaves out own unconfirmed change; 0 if absent."),
+            optional(
+                "minconf",
+                "number",
+                "1 leaves out own unconfirmed change; 0 if absent.",
+            ),
             optional("include_watchonly", "boolean", IGNORED),
             optional("avoid_reuse", "boolean", IGNORED),
         ],
@@ -359,12 +409,20 @@ static METHODS: &[Method] = &[
             required("amount", "number or string", "How much, in bitcoins."),
             optional("comment", "string", IGNORED),
             optional("comment_to", "string", IGNORED),
-            optional("subtractfeefromamount", "boolean", "Only false is possible."),
+            optional(
+                "subtractfeefromamount",
+                "boolean",
+                "Only false is possible.",
+            ),
             optional("replaceable", "boolean", IGNORED),
             optional("conf_target", "number", IGNORED),
             optional("estimate_mode", "string", IGNORED),
             optional("avoid_reuse", "boolean", IGNORED),
-            optional("fee_rate", "number", "Whole satoshis per virtual byte; 1 if absent."),
+            optional(
+                "fee_rate",
+                "number",
+                "Whole satoshis per virtual byte; 1 if absent.",
+            ),
         ],
         summary: "Pays, and announces the transaction.",
         result: "Its id.",
@@ -375,7 +433,11 @@ static METHODS: &[Method] = &[
         group: Group::Netsplit,
         params: &[
             PROBE_ID,
-            required("for_ms", "number", "How long, in milliseconds, at most 60000."),
+            required(
+                "for_ms",
+                "number",
+                "How long, in milliseconds, at most 60000.",
+            ),
         ],
         summary: "Opens the probe port, UDP and TCP, and counts what arrives of a round.",
         result: "An object with `addresses`: all of the node's own, the configured one first.",
@@ -395,8 +457,16 @@ static METHODS: &[Method] = &[
         params: &[
             PROBE_ID,
             required("targets", "list of strings", "IP addresses."),
-            required("datagrams", "number", "How many to each, 10 ms apart, at most 100."),
-            required("timeout_ms", "number", "When a TCP attempt is given up, in milliseconds."),
+            required(
+                "datagrams",
+                "number",
+                "How many to each, 10 ms apart, at most 100.",
+            ),
+            required(
+                "timeout_ms",
+                "number",
+                "When a TCP attempt is given up, in milliseconds.",
+            ),
         ],
         summary: "Sends datagrams to all targets at once and tries one TCP connection to each.",
         result: "An object with `targets`: `address`, `datagrams_sent`, `datagram_errors` and `tcp` (`connected`, \
@@ -432,8 +502,16 @@ impl Method {
         let mut usage = self.name.to_owned();
         for param in self.params {
             let name = param.display_name();
-            let quoted = if param.kind == "string" { format!("\"{name}\"") } else { name.to_owned() };
-            let shown = if param.required { quoted } else { format!("( {quoted} )") };
+            let quoted = if param.kind == "string" {
+                format!("\"{name}\"")
+            } else {
+                name.to_owned()
+            };
+            let shown = if param.required {
+                quoted
+            } else {
+                format!("( {quoted} )")
+            };
             usage.push(' ');
             usage.push_str(&shown);
         }
@@ -447,7 +525,11 @@ impl Method {
             text.push_str("\nArguments:\n");
         }
         for (number, param) in self.params.iter().enumerate() {
-            let need = if param.required { "required" } else { "optional" };
+            let need = if param.required {
+                "required"
+            } else {
+                "optional"
+            };
             let (name, kind) = (param.display_name(), param.kind);
             let number = number + 1;
             // Writing to a string cannot fail.
@@ -488,7 +570,11 @@ pub fn reference() -> String {
             let _ = writeln!(text, "### {}\n\n`{}`\n", method.name, method.usage());
             let _ = writeln!(text, "{} Answers: {}\n", method.summary, method.result);
             for param in method.params {
-                let need = if param.required { "required" } else { "optional" };
+                let need = if param.required {
+                    "required"
+                } else {
+                    "optional"
+                };
                 let (name, kind, about) = (param.display_name(), param.kind, param.text);
                 let _ = writeln!(text, "- `{name}` ({kind}, {need}): {about}");
             }
@@ -507,8 +593,11 @@ mod tests {
     #[test]
     fn names_are_unique_and_sorted_within_their_group() {
         for group in Group::ALL {
-            let names: Vec<_> =
-                METHODS.iter().filter(|m| m.group == group).map(|m| m.name).collect();
+            let names: Vec<_> = METHODS
+                .iter()
+                .filter(|m| m.group == group)
+                .map(|m| m.name)
+                .collect();
             assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
         }
     }

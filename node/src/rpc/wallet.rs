@@ -24,7 +24,10 @@ fn wallet<'a>(view: &View<'a>) -> Result<&'a Wallet, RpcError> {
 /// The node feeds its wallet with every block at once.
 fn last_processed(view: &View<'_>) -> LastProcessedBlock {
     let tip = view.node.chain().tip();
-    LastProcessedBlock { hash: tip.hash.to_string(), height: tip.height }
+    LastProcessedBlock {
+        hash: tip.hash.to_string(),
+        height: tip.height,
+    }
 }
 
 pub(super) fn getnewaddress(view: &View<'_>, params: &Params) -> Result<Command, RpcError> {
@@ -65,7 +68,10 @@ pub(super) fn getbalances(view: &View<'_>, _: &Params) -> Answer {
         untrusted_pending: bitcoins(balance.untrusted_pending),
         immature: bitcoins(balance.immature),
     };
-    answer(&Balances { mine, lastprocessedblock: last_processed(view) })
+    answer(&Balances {
+        mine,
+        lastprocessedblock: last_processed(view),
+    })
 }
 
 pub(super) fn getwalletinfo(view: &View<'_>, _: &Params) -> Answer {
@@ -107,7 +113,11 @@ pub(super) fn sendtoaddress(view: &View<'_>, params: &Params) -> Result<Command,
         let text = "Invalid fee_rate: at least 1 satoshi per virtual byte";
         return Err(RpcError::new(code::INVALID_PARAMETER, text));
     }
-    Ok(Command::SendToAddress { script, amount, fee_rate })
+    Ok(Command::SendToAddress {
+        script,
+        amount,
+        fee_rate,
+    })
 }
 
 pub(super) fn sent(reply: Reply) -> Answer {

@@ -51,9 +51,17 @@ pub(super) fn status(view: &View<'_>) -> Status {
 fn resident_bytes() -> u64 {
     // Fields of statm are in pages; the second is the resident set (proc_pid_statm(5)).
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    pages.unwrap_or(0) * page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten();
+    pages.unwrap_or(0)
+        * page
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(4096)
 }
 
 pub(super) fn x_sockets(view: &View<'_>, _: &Params) -> Answer {

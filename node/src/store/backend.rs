@@ -19,7 +19,10 @@ pub(super) struct Backend {
 impl Backend {
     /// Locks `file` for this process.
     pub(super) fn new(file: File, durability: Durability) -> Result<Self, DatabaseError> {
-        Ok(Self { file: FileBackend::new(file)?, durability })
+        Ok(Self {
+            file: FileBackend::new(file)?,
+            durability,
+        })
     }
 }
 

@@ -64,7 +64,10 @@ impl RedbStore {
             .create_with_backend(backend)
             .map_err(failed)?;
         create_tables(&database)?;
-        Ok(Self { view: OnceCell::new(), database })
+        Ok(Self {
+            view: OnceCell::new(),
+            database,
+        })
     }
 
     fn view(&self) -> Result<&View, StoreError> {
@@ -72,8 +75,10 @@ impl RedbStore {
             return Ok(view);
         }
         let transaction = self.database.begin_read().map_err(failed)?;
-        let tables: Result<View, _> =
-            DEFINITIONS.iter().map(|table| transaction.open_table(*table)).collect();
+        let tables: Result<View, _> = DEFINITIONS
+            .iter()
+            .map(|table| transaction.open_table(*table))
+            .collect();
         let tables = tables.map_err(failed)?;
         Ok(self.view.get_or_init(|| tables))
     }
@@ -89,7 +94,10 @@ impl RedbStore {
 /// A read fails when a table is missing, so all are there from the start.
 fn create_tables(database: &Database) -> Result<(), StoreError> {
     let existing = database.begin_read().map_err(failed)?;
-    if DEFINITIONS.iter().all(|table| existing.open_table(*table).is_ok()) {
+    if DEFINITIONS
+        .iter()
+        .all(|table| existing.open_table(*table).is_ok())
+    {
         return Ok(());
     }
     drop(existing);
@@ -119,13 +127,17 @@ impl Store for RedbStore {
         self.view.take();
         let transaction = self.database.begin_write().map_err(failed)?;
         for definition in Table::ALL {
-            let mut writes =
-                batch.writes.iter().filter(|((table, _), _)| *table == definition).peekable();
+            let mut writes = batch
+                .writes
+                .iter()
+                .filter(|((table, _), _)| *table == definition)
+                .peekable();
             if writes.peek().is_none() {
                 continue;
             }
-            let mut table =
-                transaction.open_table(DEFINITIONS[definition as usize]).map_err(failed)?;
+            let mut table = transaction
+                .open_table(DEFINITIONS[definition as usize])
+                .map_err(failed)?;
             for ((_, key), value) in writes {
                 match value {
                     Some(value) => table.insert(key.as_slice(), value.as_slice()),
@@ -150,15 +162,24 @@ mod tests {
 
     fn batch(writes: &[(Table, &str, Option<&str>)]) -> Batch {
         let entry = |(table, key, value): &(Table, &str, Option<&str>)| {
-            ((*table, key.as_bytes().to_vec()), value.map(|v| v.as_bytes().to_vec()))
+            (
+                (*table, key.as_bytes().to_vec()),
+                value.map(|v| v.as_bytes().to_vec()),
+            )
         };
-        Batch { writes: writes.iter().map(entry).collect() }
+        Batch {
+            writes: writes.iter().map(entry).collect(),
+        }
     }
 
     fn entries(store: &RedbStore, table: Table) -> Vec<(String, String)> {
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        store.scan(table, &mut |key, value| found.push((text(key), text(value)))).unwrap();
+        store
+            .scan(table, &mut |key, value| {
+                found.push((text(key), text(value)))
+            })
+            .unwrap();
         found
     }
 
@@ -174,9 +195,15 @@ mod tests {
                     (Table::Meta, "a", Some("other")),
                 ]))
                 .unwrap();
-            assert_eq!(store.get(Table::Coin, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+            assert_eq!(
+                store.get(Table::Coin, b"a").unwrap().as_deref(),
+                Some(b"1".as_slice())
+            );
             store
-                .commit(&batch(&[(Table::Coin, "a", None), (Table::Coin, "c", Some("3"))]))
+                .commit(&batch(&[
+                    (Table::Coin, "a", None),
+                    (Table::Coin, "c", Some("3")),
+                ]))
                 .unwrap();
             drop(store);
             let store = RedbStore::open(directory.path(), durability).unwrap();

@@ -19,7 +19,7 @@ pub struct CommandId(pub u64);
 
 /// [`Input::Closed`]'s reason when the stream ended in order: the other side hung up on purpose, the link is whole.
 /// With any other reason a peer counts as lost and is dialled again.
-pub const ENDED: &str = "closed by the other side";
+pub const ENDED: &str = "closed by the peer";
 
 /// Something that happened to the node.
 #[derive(Debug)]

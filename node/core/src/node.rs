@@ -43,7 +43,10 @@ use crate::{
     random,
     relay::{self, Relay, wanted::Wanted},
     store::{Store, StoreError},
-    sync::{self, Sync, Turn, serve::Serve, serve::Shelf},
+    sync::{
+        self, Sync, Turn,
+        serve::{Serve, Shelf},
+    },
     time::{Instant, Now},
     wallet::{self, Wallet, WalletError},
     wire,
@@ -146,7 +149,10 @@ fn keeps_peers(config: &NodeConfig) -> bool {
 
 /// Whether a node with these roles keeps blocks.
 fn keeps_blocks(config: &NodeConfig) -> bool {
-    config.roles.iter().any(|role| matches!(role, Role::Full | Role::Miner | Role::Wallet))
+    config
+        .roles
+        .iter()
+        .any(|role| matches!(role, Role::Full | Role::Miner | Role::Wallet))
 }
 
 fn services(config: &NodeConfig) -> ServiceFlags {
@@ -174,7 +180,11 @@ impl Node {
             build_premine(&config, &mut chain, &mut db, now)?;
         }
         let owns = config.roles.contains(&Role::Wallet) || config.roles.contains(&Role::Miner);
-        let wallet = if owns { Some(Wallet::open(&seed, &chain, &mut db)?) } else { None };
+        let wallet = if owns {
+            Some(Wallet::open(&seed, &chain, &mut db)?)
+        } else {
+            None
+        };
         db.commit()?;
         let timers = config.timers;
         let ms = Duration::from_millis;
@@ -232,7 +242,9 @@ impl Node {
             Ok(()) => self.released.extend(self.pending.drain(..)),
             Err(error) => {
                 self.pending.clear();
-                let event = Event::StoreFailed { reason: error.0.clone() };
+                let event = Event::StoreFailed {
+                    reason: error.0.clone(),
+                };
                 self.released.push_back(Output::Event(event));
                 self.failure = Some(error);
             }
@@ -305,7 +317,9 @@ impl Node {
 
     /// Peers whose handshake is complete. Those who only look in, such as a DNS seed's crawler, are not among them.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
-        self.roster.peers().map(|(conn, connection)| self.describe(conn, connection))
+        self.roster
+            .peers()
+            .map(|(conn, connection)| self.describe(conn, connection))
     }
 
     /// The address book.
@@ -327,7 +341,9 @@ impl Node {
     /// Nodes a DNS seed may name now: reached by handshake and not forgotten. Empty without the role.
     #[must_use]
     pub fn dns_answer(&self) -> Vec<IpAddr> {
-        let Some(crawler) = &self.crawler else { return Vec::new() };
+        let Some(crawler) = &self.crawler else {
+            return Vec::new();
+        };
         let itself = keeps_peers(&self.config).then_some(self.config.address);
         itself.into_iter().chain(crawler.reached()).collect()
     }
@@ -360,7 +376,9 @@ impl Node {
             bytes_received: traffic.bytes_received,
             ping,
             min_ping,
-            synced_headers: best.and_then(|hash| self.chain.header(&hash)).map(|info| info.height),
+            synced_headers: best
+                .and_then(|hash| self.chain.header(&hash))
+                .map(|info| info.height),
             blocks_in_flight,
         }
     }
@@ -404,14 +422,25 @@ impl Node {
         self.ping.on_timer(now.mono, &mut self.out);
         self.handshake.on_timer(now.mono, &mut self.out);
         self.settle(now);
-        for (address, link) in self.connections.on_timer(now.mono, &self.roster, &mut self.out) {
+        for (address, link) in self
+            .connections
+            .on_timer(now.mono, &self.roster, &mut self.out)
+        {
             self.dial(address, link, now);
         }
         self.settle(now);
-        let mut turn = Turn { now: now.mono, chain: &self.chain, out: &mut self.out };
+        let mut turn = Turn {
+            now: now.mono,
+            chain: &self.chain,
+            out: &mut self.out,
+        };
         self.sync.on_timer(&mut turn);
         self.wanted.on_timer(now.mono, &mut self.out);
-        let shelf = Shelf { chain: &self.chain, db: &self.db, mempool: &self.mempool };
+        let shelf = Shelf {
+            chain: &self.chain,
+            db: &self.db,
+            mempool: &self.mempool,
+        };
         self.serve.on_timer(now.mono, shelf, &mut self.out)?;
         if let Some(crawler) = &self.crawler {
             crawler.on_timer(now.mono, &mut self.out);
@@ -427,7 +456,9 @@ impl Node {
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.out.next() {
             match effect {
-                Effect::Send(conn, message) => self.send(conn, wire::encode(self.magic, message), now),
+                Effect::Send(conn, message) => {
+                    self.send(conn, wire::encode(self.magic, message), now)
+                }
                 Effect::SendBlock(conn, block) => {
                     self.send(conn, wire::encode_block(self.magic, &block), now);
                 }
@@ -448,7 +479,9 @@ impl Node {
     }
 
     fn send(&mut self, conn: ConnId, message: Vec<u8>, now: Now) {
-        let Some(connection) = self.roster.get_mut(conn) else { return };
+        let Some(connection) = self.roster.get_mut(conn) else {
+            return;
+        };
         let traffic = &mut connection.traffic;
         traffic.last_send = Some(now.wall);
         traffic.bytes_sent += u64::try_from(message.len()).unwrap_or(u64::MAX);
@@ -458,7 +491,10 @@ impl Node {
             {
                 bytes.extend_from_slice(&message);
             }
-            _ => self.pending.push(Output::Send { conn, bytes: message }),
+            _ => self.pending.push(Output::Send {
+                conn,
+                bytes: message,
+            }),
         }
     }
 
@@ -497,13 +533,18 @@ impl Node {
         }
         let busy = |address| self.roster.knows(address);
         let candidate = self.addresses.next_candidate(now.mono, &busy);
-        let searches = self.discovery.iter().filter_map(|discovery| discovery.next_search());
+        let searches = self
+            .discovery
+            .iter()
+            .filter_map(|discovery| discovery.next_search());
         self.search_at = searches.filter(|at| *at > now.mono).chain(candidate).min();
     }
 
     /// Visits whom a DNS seed has to visit.
     fn crawl(&mut self, now: Now) {
-        let Some(crawler) = &mut self.crawler else { return };
+        let Some(crawler) = &mut self.crawler else {
+            return;
+        };
         for address in crawler.due(now.mono) {
             let conn = self.connections.dial(address, now.mono, &mut self.out);
             self.roster.insert(conn, address, Link::Crawl, now);
@@ -513,11 +554,19 @@ impl Node {
 
     fn introduction(&self, link: Link) -> Introduction {
         if link == Link::Crawl {
-            return Introduction { listens_at: None, services: ServiceFlags::NONE, relay: false };
+            return Introduction {
+                listens_at: None,
+                services: ServiceFlags::NONE,
+                relay: false,
+            };
         }
         let own = SocketAddr::new(self.config.address, self.config.p2p_port);
         let services = services(&self.config);
-        Introduction { listens_at: Some(own), services, relay: keeps_blocks(&self.config) }
+        Introduction {
+            listens_at: Some(own),
+            services,
+            relay: keeps_blocks(&self.config),
+        }
     }
 
     fn accepted(&mut self, conn: ConnId, remote: SocketAddr, now: Now) {
@@ -526,7 +575,8 @@ impl Node {
         if welcome {
             self.begin_handshake(conn, now);
         } else {
-            self.out.hang_up(conn, Farewell::Surplus("too many connections".to_owned()));
+            self.out
+                .hang_up(conn, Farewell::Surplus("too many connections".to_owned()));
         }
     }
 
@@ -539,16 +589,21 @@ impl Node {
     }
 
     fn begin_handshake(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.roster.get(conn) else { return };
+        let Some(connection) = self.roster.get(conn) else {
+            return;
+        };
         let who = (connection.remote, connection.link);
         let introduction = self.introduction(connection.link);
         let height = self.chain.tip().height;
-        self.handshake.connected(conn, who, introduction, (now, height), &mut self.out);
+        self.handshake
+            .connected(conn, who, introduction, (now, height), &mut self.out);
     }
 
     /// A connection is over, whoever ended it.
     fn end(&mut self, conn: ConnId, ending: &Ending, now: Now) {
-        let Some(connection) = self.roster.remove(conn) else { return };
+        let Some(connection) = self.roster.remove(conn) else {
+            return;
+        };
         if let Ending::Ours(why) = ending {
             let reason = why.reason().to_owned();
             self.pending.push(Output::Hangup { conn, reason });
@@ -572,7 +627,11 @@ impl Node {
         let address = connection.listens_at;
         self.ping.peer_disconnected(conn);
         self.addresses.peer_disconnected(conn, address, now);
-        let mut turn = Turn { now: now.mono, chain: &self.chain, out: &mut self.out };
+        let mut turn = Turn {
+            now: now.mono,
+            chain: &self.chain,
+            out: &mut self.out,
+        };
         self.sync.peer_disconnected(conn, &mut turn);
         self.wanted.peer_disconnected(conn, now.mono, &mut self.out);
         self.relay.peer_disconnected(conn);
@@ -615,7 +674,8 @@ impl Node {
             Ending::Theirs(reason) => reason == ENDED,
             Ending::Ours(Farewell::Silence(_)) | Ending::DialFailed(_) => false,
         };
-        self.connections.dial_failed(connection.remote, refused, now.mono);
+        self.connections
+            .dial_failed(connection.remote, refused, now.mono);
         self.addresses.attempt_failed(connection.remote, now);
     }
 }
@@ -627,7 +687,9 @@ fn build_premine(
     db: &mut Db,
     now: Now,
 ) -> Result<(), NodeError> {
-    let Some(premine) = &config.chain.premine else { return Ok(()) };
+    let Some(premine) = &config.chain.premine else {
+        return Ok(());
+    };
     let is_there = premine::is_premined(premine, chain)
         || (!keeps_blocks(config) && chain.best_header().height >= premine.blocks);
     if is_there {

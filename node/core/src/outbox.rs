@@ -59,7 +59,8 @@ impl Outbox {
     }
 
     pub(crate) fn misbehaved(&mut self, conn: ConnId, reason: impl Into<String>) {
-        self.effects.push_back(Effect::Hangup(conn, Farewell::Misbehaviour(reason.into())));
+        self.effects
+            .push_back(Effect::Hangup(conn, Farewell::Misbehaviour(reason.into())));
     }
 
     pub(crate) fn hang_up(&mut self, conn: ConnId, why: Farewell) {
@@ -101,14 +102,5 @@ impl Outbox {
             _ => None,
         };
         self.effects.iter().filter_map(end).collect()
-    }
-
-    /// Where dials go.
-    pub(crate) fn dialled(&self) -> Vec<SocketAddr> {
-        let dial = |effect: &Effect| match effect {
-            Effect::Dial(_, remote) => Some(*remote),
-            _ => None,
-        };
-        self.effects.iter().filter_map(dial).collect()
     }
 }

@@ -55,7 +55,11 @@ impl Decoder {
     /// A decoder at the start of a connection.
     #[must_use]
     pub const fn new(magic: Magic) -> Self {
-        Self { magic, buffer: Vec::new(), used: 0 }
+        Self {
+            magic,
+            buffer: Vec::new(),
+            used: 0,
+        }
     }
 
     /// Takes what arrived. At most one unfinished message and the last chunk are kept.
@@ -127,12 +131,18 @@ pub fn encode_block(magic: Magic, block: &[u8]) -> Vec<u8> {
 }
 
 fn payload_length(header: &[u8]) -> usize {
-    let bytes = header[16..20].try_into().expect("header is 24 bytes, checked above");
+    let bytes = header[16..20]
+        .try_into()
+        .expect("header is 24 bytes, checked above");
     usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }
 
 fn command(frame: &[u8]) -> String {
-    let name: Vec<u8> = frame[4..16].iter().copied().take_while(|byte| *byte != 0).collect();
+    let name: Vec<u8> = frame[4..16]
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
     String::from_utf8_lossy(&name).escape_debug().to_string()
 }
 
@@ -143,7 +153,10 @@ fn decode(frame: &[u8]) -> Result<NetworkMessage, WireError> {
     match deserialize::<RawNetworkMessage>(frame) {
         Ok(raw) => Ok(raw.into_payload()),
         Err(encode::Error::InvalidChecksum { .. }) => Err(WireError::Checksum(command(frame))),
-        Err(source) => Err(WireError::Malformed { command: command(frame), source }),
+        Err(source) => Err(WireError::Malformed {
+            command: command(frame),
+            source,
+        }),
     }
 }
 
@@ -156,7 +169,10 @@ fn decode_version(frame: &[u8]) -> Result<NetworkMessage, WireError> {
     let relayed = [payload, &[1]].concat();
     match deserialize_partial(&relayed) {
         Ok((version, _)) => Ok(NetworkMessage::Version(version)),
-        Err(source) => Err(WireError::Malformed { command: "version".to_owned(), source }),
+        Err(source) => Err(WireError::Malformed {
+            command: "version".to_owned(),
+            source,
+        }),
     }
 }
 
@@ -180,7 +196,10 @@ mod tests {
     }
 
     fn bytes_of(messages: &[NetworkMessage]) -> Vec<u8> {
-        messages.iter().flat_map(|message| encode(Magic::REGTEST, message.clone())).collect()
+        messages
+            .iter()
+            .flat_map(|message| encode(Magic::REGTEST, message.clone()))
+            .collect()
     }
 
     proptest! {
@@ -226,8 +245,14 @@ mod tests {
         header.extend_from_slice(&[0; 4]);
         let mut decoder = Decoder::new(Magic::REGTEST);
         decoder.push(&header);
-        assert!(matches!(decoder.next_message(), Err(WireError::Oversized(4_000_001))));
-        assert!(decoder.buffer.capacity() < 1000, "nothing was allocated for it");
+        assert!(matches!(
+            decoder.next_message(),
+            Err(WireError::Oversized(4_000_001))
+        ));
+        assert!(
+            decoder.buffer.capacity() < 1000,
+            "nothing was allocated for it"
+        );
     }
 
     #[test]
@@ -237,7 +262,10 @@ mod tests {
             bytes[20] ^= 1;
             let mut decoder = Decoder::new(Magic::REGTEST);
             decoder.push(&bytes);
-            assert!(matches!(decoder.next_message(), Err(WireError::Checksum(_))));
+            assert!(matches!(
+                decoder.next_message(),
+                Err(WireError::Checksum(_))
+            ));
         }
     }
 

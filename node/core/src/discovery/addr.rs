@@ -26,7 +26,11 @@ impl Addr {
     pub(crate) fn new(timers: &Timers, rng: ChaCha12Rng) -> Self {
         // Answers come once a second at most.
         let interval = Duration::from_millis(timers.dns_ms.max(1_000));
-        Self { interval, rng, next: Instant(0) }
+        Self {
+            interval,
+            rng,
+            next: Instant(0),
+        }
     }
 }
 

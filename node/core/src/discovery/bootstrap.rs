@@ -22,7 +22,11 @@ pub(crate) struct Bootstrap {
 impl Bootstrap {
     pub(crate) fn new(addresses: Vec<SocketAddr>, timers: &Timers) -> Self {
         let interval = Duration::from_millis(timers.redial_ms);
-        Self { addresses, interval, next: Instant(0) }
+        Self {
+            addresses,
+            interval,
+            next: Instant(0),
+        }
     }
 }
 

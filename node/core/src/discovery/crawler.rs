@@ -60,7 +60,13 @@ pub(crate) struct Crawler {
 impl Crawler {
     pub(crate) fn new(port: u16, timers: &Timers, rng: ChaCha12Rng) -> Self {
         let interval = Duration::from_millis(timers.crawl_ms);
-        Self { port, interval, rng, targets: BTreeMap::new(), visits: BTreeMap::new() }
+        Self {
+            port,
+            interval,
+            rng,
+            targets: BTreeMap::new(),
+            visits: BTreeMap::new(),
+        }
     }
 
     /// Those reached and not forgotten, in ascending order. Without ports, as DNS wants it.
@@ -79,14 +85,22 @@ impl Crawler {
             && !target.is_reached
             && target.state != State::Visiting
         {
-            *target = Target { state: State::Waiting(now), is_reached: false, failures: 0 };
+            *target = Target {
+                state: State::Waiting(now),
+                is_reached: false,
+                failures: 0,
+            };
         }
     }
 
     /// There may be a node at `address`.
     pub(crate) fn heard_of(&mut self, address: SocketAddr, now: Instant) {
         if self.targets.len() < MAX_TARGETS {
-            let target = Target { state: State::Waiting(now), is_reached: false, failures: 0 };
+            let target = Target {
+                state: State::Waiting(now),
+                is_reached: false,
+                failures: 0,
+            };
             self.targets.entry(address).or_insert(target);
         }
     }
@@ -103,7 +117,10 @@ impl Crawler {
             })
             .collect();
         due.sort_unstable();
-        due.into_iter().take(room).map(|(_, address)| address).collect()
+        due.into_iter()
+            .take(room)
+            .map(|(_, address)| address)
+            .collect()
     }
 
     /// The visit to `address` is connection `conn`.
@@ -116,13 +133,19 @@ impl Crawler {
 
     /// The handshake is complete: the node exists.
     pub(crate) fn peer_connected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
-        let Some((address, leave)) = self.visits.get_mut(&conn) else { return };
+        let Some((address, leave)) = self.visits.get_mut(&conn) else {
+            return;
+        };
         *leave = Some(now + STAY);
-        let Some(target) = self.targets.get_mut(address) else { return };
+        let Some(target) = self.targets.get_mut(address) else {
+            return;
+        };
         target.failures = 0;
         if !target.is_reached {
             target.is_reached = true;
-            out.event(Event::DnsNodeReached { address: address.to_string() });
+            out.event(Event::DnsNodeReached {
+                address: address.to_string(),
+            });
         }
         out.send(conn, NetworkMessage::GetAddr);
     }
@@ -135,7 +158,9 @@ impl Crawler {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let Some((visited, Some(_))) = self.visits.get(&conn).copied() else { return };
+        let Some((visited, Some(_))) = self.visits.get(&conn).copied() else {
+            return;
+        };
         for address in told {
             self.heard_of(*address, now);
         }
@@ -152,8 +177,12 @@ impl Crawler {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let Some((address, answered)) = self.visits.remove(&conn) else { return };
-        let Some(target) = self.targets.get_mut(&address) else { return };
+        let Some((address, answered)) = self.visits.remove(&conn) else {
+            return;
+        };
+        let Some(target) = self.targets.get_mut(&address) else {
+            return;
+        };
         if answered.is_some() {
             let next = now + jittered(&mut self.rng, self.interval);
             target.state = State::Waiting(next);
@@ -162,7 +191,10 @@ impl Crawler {
         if target.is_reached {
             target.is_reached = false;
             let reason = reason.to_owned();
-            out.event(Event::DnsNodeForgotten { address: address.to_string(), reason });
+            out.event(Event::DnsNodeForgotten {
+                address: address.to_string(),
+                reason,
+            });
         }
         target.failures += 1;
         if target.failures > MAX_FAILURES {
@@ -192,5 +224,69 @@ impl Crawler {
             None
         };
         [leaving, visiting].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+
+    const VISIT: ConnId = ConnId(1);
+
+    fn node() -> SocketAddr {
+        ([11, 0, 0, 2], 18444).into()
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    fn named(crawler: &Crawler) -> Vec<IpAddr> {
+        crawler.reached().collect()
+    }
+
+    fn crawler() -> (Crawler, Outbox) {
+        let rng = random::stream(&[1; 32], "crawler");
+        (
+            Crawler::new(18444, &Timers::default(), rng),
+            Outbox::default(),
+        )
+    }
+
+    #[test]
+    fn one_who_asks_is_visited_at_once_and_named_only_when_reached() {
+        let (mut crawler, mut out) = crawler();
+        crawler.asked_by(node().ip(), at(0));
+        assert_eq!(crawler.due(at(0)), [node()]);
+        crawler.visiting(VISIT, node());
+        assert!(crawler.due(at(0)).is_empty(), "one visit at a time");
+        assert!(named(&crawler).is_empty());
+        crawler.peer_connected(VISIT, at(5), &mut out);
+        assert_eq!(named(&crawler), [node().ip()]);
+        assert_eq!(out.said_to(VISIT), [NetworkMessage::GetAddr]);
+        // It tells of itself, then of another one: the visit is over.
+        crawler.received_addr(VISIT, &[node()], at(6), &mut out);
+        assert!(out.hung_up().is_empty());
+        let other = ([11, 0, 0, 3], 18444).into();
+        crawler.received_addr(VISIT, &[node(), other], at(7), &mut out);
+        assert_eq!(out.hung_up().len(), 1);
+        crawler.disconnected(VISIT, "visit is over", at(8), &mut out);
+        assert_eq!(crawler.due(at(8)), [other], "the other one is next");
+    }
+
+    #[test]
+    fn the_first_failed_visit_ends_being_named_and_others_follow() {
+        let (mut crawler, mut out) = crawler();
+        crawler.asked_by(node().ip(), at(0));
+        crawler.visiting(VISIT, node());
+        crawler.peer_connected(VISIT, at(5), &mut out);
+        crawler.disconnected(VISIT, "visit is over", at(500), &mut out);
+        assert!(crawler.due(at(1_000)).is_empty());
+        assert_eq!(crawler.due(at(3_100)), [node()]);
+        crawler.visiting(ConnId(2), node());
+        crawler.disconnected(ConnId(2), "dial timed out", at(4_000), &mut out);
+        assert!(named(&crawler).is_empty());
+        assert_eq!(crawler.due(at(4_200)), [node()], "tried again soon");
     }
 }

@@ -77,13 +77,10 @@ impl Discovery for Dns {
         self.pause = FIRST_RETRY.min(self.interval);
     }
 
-    fn resolved(
-        &mut self,
-        query: QueryId,
-        result: &Result<Vec<IpAddr>, String>,
-        out: &mut Outbox,
-    ) {
-        let Some(seed) = self.asked.remove(&query) else { return };
+    fn resolved(&mut self, query: QueryId, result: &Result<Vec<IpAddr>, String>, out: &mut Outbox) {
+        let Some(seed) = self.asked.remove(&query) else {
+            return;
+        };
         let (count, error) = match result {
             Ok(ips) => (ips.len(), None),
             Err(reason) => (0, Some(reason.clone())),

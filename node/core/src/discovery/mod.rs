@@ -56,9 +56,10 @@ pub(crate) trait Discovery: std::fmt::Debug + Send {
 pub(crate) fn from_config(config: &NodeConfig, seed: &[u8; 32]) -> Vec<Box<dyn Discovery>> {
     let choose = |kind: &Kind| -> Box<dyn Discovery> {
         match kind {
-            Kind::Bootstrap => {
-                Box::new(bootstrap::Bootstrap::new(config.bootstrap.clone(), &config.timers))
-            }
+            Kind::Bootstrap => Box::new(bootstrap::Bootstrap::new(
+                config.bootstrap.clone(),
+                &config.timers,
+            )),
             Kind::Dns => Box::new(dns::Dns::new(
                 config.dns_seeds.clone(),
                 config.p2p_port,

@@ -32,16 +32,25 @@ fn store_error(error: WalletError) -> StoreError {
 impl Node {
     /// The tip that peers are told of: of blocks, or of headers for a node that keeps nothing else.
     pub(super) fn best_tip(&self) -> Tip {
-        if keeps_blocks(&self.config) { self.chain.tip() } else { self.chain.best_header() }
+        if keeps_blocks(&self.config) {
+            self.chain.tip()
+        } else {
+            self.chain.best_header()
+        }
     }
 
     pub(super) fn received_headers(&mut self, conn: ConnId, headers: &[Header], now: Now) {
         if headers.len() > MAX_HEADERS {
-            self.out.misbehaved(conn, format!("{} headers in one message", headers.len()));
+            self.out
+                .misbehaved(conn, format!("{} headers in one message", headers.len()));
             return;
         }
-        if headers.windows(2).any(|pair| pair[1].prev_blockhash != pair[0].block_hash()) {
-            self.out.misbehaved(conn, "headers do not follow each other");
+        if headers
+            .windows(2)
+            .any(|pair| pair[1].prev_blockhash != pair[0].block_hash())
+        {
+            self.out
+                .misbehaved(conn, "headers do not follow each other");
             return;
         }
         let before = self.chain.best_header();
@@ -54,8 +63,13 @@ impl Node {
         if let Some(last) = headers.last() {
             self.relay.has_block(conn, &last.block_hash(), &self.chain);
         }
-        let mut turn = Turn { now: now.mono, chain: &self.chain, out: &mut self.out };
-        self.sync.received_headers(conn, headers, &result, &mut turn);
+        let mut turn = Turn {
+            now: now.mono,
+            chain: &self.chain,
+            out: &mut self.out,
+        };
+        self.sync
+            .received_headers(conn, headers, &result, &mut turn);
         let best = self.chain.best_header();
         if !keeps_blocks(&self.config) && best.hash != before.hash {
             self.relay.header_changed(best, &self.chain, &mut self.out);
@@ -73,7 +87,9 @@ impl Node {
         if !keeps_blocks(&self.config) || !(asked || self.is_recent(block)) {
             return Ok(());
         }
-        let Some(id) = self.roster.get(conn).map(|connection| connection.id) else { return Ok(()) };
+        let Some(id) = self.roster.get(conn).map(|connection| connection.id) else {
+            return Ok(());
+        };
         match self.take_block(block, BlockSource::Peer(id), now)? {
             BlockOutcome::Accepted { .. } => {
                 if let Some(connection) = self.roster.get_mut(conn) {
@@ -82,12 +98,17 @@ impl Node {
             }
             BlockOutcome::Duplicate => {}
             BlockOutcome::MissingParent(_) => {
-                let mut turn = Turn { now: now.mono, chain: &self.chain, out: &mut self.out };
+                let mut turn = Turn {
+                    now: now.mono,
+                    chain: &self.chain,
+                    out: &mut self.out,
+                };
                 self.sync.block_unconnected(conn, &hash, &mut turn);
             }
             BlockOutcome::Invalid { reason, .. } => {
                 if reason != "time-too-new" {
-                    self.out.misbehaved(conn, format!("invalid block: {reason}"));
+                    self.out
+                        .misbehaved(conn, format!("invalid block: {reason}"));
                 }
             }
         }
@@ -137,7 +158,11 @@ impl Node {
             }
             BlockOutcome::Duplicate | BlockOutcome::MissingParent(_) => return Ok(outcome),
         }
-        let mut turn = Turn { now: now.mono, chain: &self.chain, out: &mut self.out };
+        let mut turn = Turn {
+            now: now.mono,
+            chain: &self.chain,
+            out: &mut self.out,
+        };
         self.sync.chain_changed(&mut turn);
         Ok(outcome)
     }
@@ -152,7 +177,9 @@ impl Node {
     fn tip_changed(&mut self, change: &TipChange, now: Now) -> Result<(), StoreError> {
         let dropped = self.mempool.on_tip_change(&self.chain, &self.db, change)?;
         if let Some(wallet) = &mut self.wallet {
-            wallet.on_tip_change(&self.chain, &mut self.db, change).map_err(store_error)?;
+            wallet
+                .on_tip_change(&self.chain, &mut self.db, change)
+                .map_err(store_error)?;
         }
         self.dropped(&dropped, now)?;
         self.wanted.tip_changed();
@@ -176,9 +203,9 @@ impl Node {
 
     fn dropped(&mut self, txids: &[Txid], now: Now) -> Result<(), StoreError> {
         match &mut self.wallet {
-            Some(wallet) if !txids.is_empty() => {
-                wallet.on_dropped(&mut self.db, txids, now.wall).map_err(store_error)
-            }
+            Some(wallet) if !txids.is_empty() => wallet
+                .on_dropped(&mut self.db, txids, now.wall)
+                .map_err(store_error),
             Some(_) | None => Ok(()),
         }
     }
@@ -195,7 +222,11 @@ impl Node {
         if !keeps_blocks(&self.config) {
             return Ok(());
         }
-        let parents: Vec<Txid> = tx.input.iter().map(|input| input.previous_output.txid).collect();
+        let parents: Vec<Txid> = tx
+            .input
+            .iter()
+            .map(|input| input.previous_output.txid)
+            .collect();
         match self.take_transaction(tx, Some(conn), now)? {
             Ok(_) => {
                 if let Some(connection) = self.roster.get_mut(conn) {
@@ -205,8 +236,10 @@ impl Node {
             Err(reject) => match reject.kind {
                 RejectKind::Known => {}
                 RejectKind::MissingInputs => {
-                    let mut unknown: Vec<Txid> =
-                        parents.into_iter().filter(|txid| !self.mempool.contains(txid)).collect();
+                    let mut unknown: Vec<Txid> = parents
+                        .into_iter()
+                        .filter(|txid| !self.mempool.contains(txid))
+                        .collect();
                     unknown.sort_unstable();
                     unknown.dedup();
                     self.wanted.ask_parents(conn, txid, &unknown, &mut self.out);
@@ -230,14 +263,21 @@ impl Node {
         now: Now,
     ) -> Result<Result<Accepted, TxReject>, StoreError> {
         let txid = tx.compute_txid();
-        let peer = from.and_then(|conn| self.roster.get(conn)).map(|connection| connection.id);
+        let peer = from
+            .and_then(|conn| self.roster.get(conn))
+            .map(|connection| connection.id);
         let result = self.mempool.accept(&self.chain, &self.db, tx, now.wall)?;
         match &result {
             Ok(accepted) => {
-                self.out.event(Event::TransactionAccepted { txid: txid.to_string(), peer });
+                self.out.event(Event::TransactionAccepted {
+                    txid: txid.to_string(),
+                    peer,
+                });
                 let tx = self.mempool.get(&txid).map(|entry| Arc::clone(&entry.tx));
                 if let (Some(wallet), Some(tx)) = (&mut self.wallet, tx) {
-                    wallet.on_transaction(&mut self.db, &tx, now.wall).map_err(store_error)?;
+                    wallet
+                        .on_transaction(&mut self.db, &tx, now.wall)
+                        .map_err(store_error)?;
                 }
                 self.dropped(&accepted.evicted, now)?;
                 self.wanted.received(&txid);
@@ -246,7 +286,8 @@ impl Node {
             Err(reject) if reject.kind == RejectKind::Known => {}
             Err(reject) => {
                 let (txid, reason) = (txid.to_string(), reject.reason.clone());
-                self.out.event(Event::TransactionRejected { txid, reason, peer });
+                self.out
+                    .event(Event::TransactionRejected { txid, reason, peer });
             }
         }
         Ok(result)
@@ -254,7 +295,9 @@ impl Node {
 
     /// Announces own payments that no block holds to all who do not have them.
     pub(super) fn rebroadcast(&mut self, now: Now) -> Result<(), StoreError> {
-        let Some(wallet) = &self.wallet else { return Ok(()) };
+        let Some(wallet) = &self.wallet else {
+            return Ok(());
+        };
         for tx in wallet.unconfirmed() {
             let txid = tx.compute_txid();
             if self.mempool.contains(&txid) {
@@ -268,7 +311,9 @@ impl Node {
 
     /// Finds a block if it is time.
     pub(super) fn mine_if_due(&mut self, now: Now) -> Result<(), StoreError> {
-        let Some(mining) = &mut self.mining else { return Ok(()) };
+        let Some(mining) = &mut self.mining else {
+            return Ok(());
+        };
         if mining.schedule.next() > now.mono {
             return Ok(());
         }

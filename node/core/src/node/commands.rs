@@ -46,9 +46,11 @@ impl Node {
                 Command::SendRawTransaction(tx) => self.send_raw_transaction(*tx, now)?,
                 Command::Generate { blocks, script } => self.generate(blocks, &script, now)?,
                 Command::NewAddress => self.new_address()?,
-                Command::SendToAddress { script, amount, fee_rate } => {
-                    self.send_to_address(script, amount, fee_rate, now)?
-                }
+                Command::SendToAddress {
+                    script,
+                    amount,
+                    fee_rate,
+                } => self.send_to_address(script, amount, fee_rate, now)?,
             }
         };
         self.out.push(Effect::Reply(id, result));
@@ -73,7 +75,8 @@ impl Node {
             }
             AddNode::Remove => {
                 if !self.connections.remove(address) {
-                    let message = "Error: Node could not be removed. It has not been added previously.";
+                    let message =
+                        "Error: Node could not be removed. It has not been added previously.";
                     return Err(RpcError::new(code::CLIENT_NODE_NOT_ADDED, message));
                 }
             }
@@ -96,7 +99,10 @@ impl Node {
                 let same = |c: &crate::peers::roster::Connection| {
                     c.remote == address || c.listens_at == Some(address)
                 };
-                self.roster.iter().find(|(_, c)| same(c)).map(|(conn, _)| conn)
+                self.roster
+                    .iter()
+                    .find(|(_, c)| same(c))
+                    .map(|(conn, _)| conn)
             }
             (None, Some(id)) => self.roster.by_id(id),
             (None, None) => None,
@@ -105,13 +111,16 @@ impl Node {
             let message = "Node not found in connected nodes";
             return Err(RpcError::new(code::CLIENT_NODE_NOT_CONNECTED, message));
         };
-        self.out.hang_up(conn, Farewell::Surplus("disconnectnode".to_owned()));
+        self.out
+            .hang_up(conn, Farewell::Surplus("disconnectnode".to_owned()));
         Ok(Reply::Done)
     }
 
     fn submit_block(&mut self, block: &Block, now: Now) -> Outcome {
         let word = match self.take_block(block, BlockSource::Rpc, now)? {
-            BlockOutcome::Accepted { change: Some(_), .. } => None,
+            BlockOutcome::Accepted {
+                change: Some(_), ..
+            } => None,
             BlockOutcome::Accepted { change: None, .. } => Some("inconclusive".to_owned()),
             BlockOutcome::Duplicate => Some("duplicate".to_owned()),
             BlockOutcome::MissingParent(_) => Some("prev-blk-not-found".to_owned()),
@@ -150,7 +159,9 @@ impl Node {
     }
 
     fn new_address(&mut self) -> Outcome {
-        let Some(wallet) = &mut self.wallet else { return no_wallet() };
+        let Some(wallet) = &mut self.wallet else {
+            return no_wallet();
+        };
         match wallet.new_address(&mut self.db) {
             Ok(address) => Ok(Ok(Reply::Address(address))),
             Err(error) => wallet_refused(error),
@@ -164,7 +175,9 @@ impl Node {
         fee_rate: Option<u64>,
         now: Now,
     ) -> Outcome {
-        let Some(wallet) = &mut self.wallet else { return no_wallet() };
+        let Some(wallet) = &mut self.wallet else {
+            return no_wallet();
+        };
         let tx = match wallet.send(&mut self.db, script, amount, fee_rate) {
             Ok(tx) => tx,
             Err(error) => return wallet_refused(error),

@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 
 use bitcoin::{
     BlockHash, Txid,
-    p2p::{
-        message::NetworkMessage, message_blockdata::Inventory,
-        message_network::VersionMessage,
-    },
+    p2p::{message::NetworkMessage, message_blockdata::Inventory, message_network::VersionMessage},
 };
 use netsplit_api::{config::Sync as SyncKind, event::Event};
 
@@ -37,7 +34,9 @@ impl Node {
         bytes: &[u8],
         now: Now,
     ) -> Result<(), StoreError> {
-        let Some(connection) = self.roster.get_mut(conn) else { return Ok(()) };
+        let Some(connection) = self.roster.get_mut(conn) else {
+            return Ok(());
+        };
         connection.traffic.last_received = Some(now.wall);
         connection.traffic.bytes_received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         connection.decoder.push(bytes);
@@ -59,7 +58,9 @@ impl Node {
         message: NetworkMessage,
         now: Now,
     ) -> Result<(), StoreError> {
-        let Some(connection) = self.roster.get(conn) else { return Ok(()) };
+        let Some(connection) = self.roster.get(conn) else {
+            return Ok(());
+        };
         let (link, ready) = (connection.link, connection.is_ready());
         match message {
             NetworkMessage::Version(version) => {
@@ -75,8 +76,11 @@ impl Node {
                 Ok(())
             }
             NetworkMessage::Addr(told) if link == Link::Crawl => {
-                let told: Vec<SocketAddr> =
-                    told.iter().take(1000).filter_map(|(_, a)| a.socket_addr().ok()).collect();
+                let told: Vec<SocketAddr> = told
+                    .iter()
+                    .take(1000)
+                    .filter_map(|(_, a)| a.socket_addr().ok())
+                    .collect();
                 if let Some(crawler) = &mut self.crawler {
                     crawler.received_addr(conn, &told, now.mono, &mut self.out);
                 }
@@ -112,23 +116,32 @@ impl Node {
             }
             NetworkMessage::GetAddr => {
                 let live = |address| {
-                    self.roster.peers().any(|(_, peer)| peer.listens_at == Some(address))
+                    self.roster
+                        .peers()
+                        .any(|(_, peer)| peer.listens_at == Some(address))
                 };
                 self.addresses.received_getaddr(conn, &live, now, out);
             }
             NetworkMessage::SendHeaders => self.relay.received_sendheaders(conn),
             NetworkMessage::GetHeaders(asked) => {
-                self.serve.received_getheaders(conn, &asked, &self.chain, out);
+                self.serve
+                    .received_getheaders(conn, &asked, &self.chain, out);
             }
             NetworkMessage::GetBlocks(asked) => {
-                self.serve.received_getblocks(conn, &asked, &self.chain, out);
+                self.serve
+                    .received_getblocks(conn, &asked, &self.chain, out);
             }
             NetworkMessage::GetData(items) if items.len() > MAX_INV => {
                 out.misbehaved(conn, "getdata is too long");
             }
             NetworkMessage::GetData(items) => {
-                let shelf = Shelf { chain: &self.chain, db: &self.db, mempool: &self.mempool };
-                self.serve.received_getdata(conn, &items, mono, shelf, out)?;
+                let shelf = Shelf {
+                    chain: &self.chain,
+                    db: &self.db,
+                    mempool: &self.mempool,
+                };
+                self.serve
+                    .received_getdata(conn, &items, mono, shelf, out)?;
             }
             NetworkMessage::Inv(items) if items.len() > MAX_INV => {
                 out.misbehaved(conn, "inv is too long");
@@ -149,7 +162,9 @@ impl Node {
         let Some(theirs) = self.handshake.received_version(conn, theirs, &mut self.out) else {
             return;
         };
-        let Some(connection) = self.roster.get_mut(conn) else { return };
+        let Some(connection) = self.roster.get_mut(conn) else {
+            return;
+        };
         connection.visits = is_visit(connection.link, &theirs);
         if connection.link == Link::Inbound && !connection.visits {
             let said = theirs.sender.socket_addr().ok();
@@ -162,11 +177,14 @@ impl Node {
             user_agent: theirs.user_agent,
             start_height: theirs.start_height,
             relay: theirs.relay,
-            time_offset: theirs.timestamp.saturating_sub(i64::from(now.wall.seconds())),
+            time_offset: theirs
+                .timestamp
+                .saturating_sub(i64::from(now.wall.seconds())),
         });
         let quiet = |other| self.ping.is_quiet(other, now.mono);
-        let verdict =
-            self.connections.judge(conn, (now.mono, &quiet), &self.roster, &mut self.out);
+        let verdict = self
+            .connections
+            .judge(conn, (now.mono, &quiet), &self.roster, &mut self.out);
         match verdict {
             Ok(()) => {
                 if let Some(connection) = self.roster.get_mut(conn) {
@@ -181,7 +199,10 @@ impl Node {
 
     /// Hangs up on a newcomer; if another connection with the same node is the reason, that one has to show it lives.
     fn refuse(&mut self, conn: ConnId, farewell: Farewell, now: Instant) {
-        let address = self.roster.get(conn).and_then(|newcomer| newcomer.listens_at);
+        let address = self
+            .roster
+            .get(conn)
+            .and_then(|newcomer| newcomer.listens_at);
         if let Some(address) = address {
             let twins: Vec<ConnId> = self
                 .roster
@@ -200,7 +221,9 @@ impl Node {
         if self.handshake.received_verack(conn).is_none() {
             return;
         }
-        let Some(connection) = self.roster.get_mut(conn) else { return };
+        let Some(connection) = self.roster.get_mut(conn) else {
+            return;
+        };
         connection.phase = Phase::Ready;
         if connection.link == Link::Crawl {
             if let Some(crawler) = &mut self.crawler {
@@ -212,10 +235,17 @@ impl Node {
     }
 
     fn peer_ready(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.roster.get(conn) else { return };
-        let Some(peer) = connection.introduced.clone() else { return };
-        let (link, listens_at, visits) = (connection.link, connection.listens_at, connection.visits);
-        let facts = PeerFacts { has_blocks: connection.has_blocks() };
+        let Some(connection) = self.roster.get(conn) else {
+            return;
+        };
+        let Some(peer) = connection.introduced.clone() else {
+            return;
+        };
+        let (link, listens_at, visits) =
+            (connection.link, connection.listens_at, connection.visits);
+        let facts = PeerFacts {
+            has_blocks: connection.has_blocks(),
+        };
         if !visits {
             self.out.event(Event::PeerConnected {
                 peer: connection.id,
@@ -232,17 +262,25 @@ impl Node {
         let out = &mut self.out;
         self.connections.peer_connected(conn, &self.roster, out);
         self.ping.peer_connected(conn, now.mono, out);
-        self.addresses.peer_connected(conn, (listens_at, peer.services), now, out);
+        self.addresses
+            .peer_connected(conn, (listens_at, peer.services), now, out);
         if !visits {
             for discovery in &mut self.discovery {
                 discovery.peer_connected(conn, link, out);
             }
         }
         self.serve.peer_connected(conn);
-        let news = (self.best_tip(), self.mempool.iter().map(|(txid, _)| *txid).collect());
+        let news = (
+            self.best_tip(),
+            self.mempool.iter().map(|(txid, _)| *txid).collect(),
+        );
         let out = &mut self.out;
         self.relay.peer_connected(conn, peer.relay, news, out);
-        let mut turn = Turn { now: now.mono, chain: &self.chain, out };
+        let mut turn = Turn {
+            now: now.mono,
+            chain: &self.chain,
+            out,
+        };
         self.sync.peer_connected(conn, facts, &mut turn);
     }
 
@@ -252,7 +290,11 @@ impl Node {
             self.relay.has_block(conn, hash, &self.chain);
         }
         if !blocks.is_empty() {
-            let mut turn = Turn { now, chain: &self.chain, out: &mut self.out };
+            let mut turn = Turn {
+                now,
+                chain: &self.chain,
+                out: &mut self.out,
+            };
             self.sync.received_inv(conn, &blocks, &mut turn);
         }
         if !keeps_blocks(&self.config) {
@@ -272,11 +314,16 @@ impl Node {
     fn received_notfound(&mut self, conn: ConnId, items: &[Inventory], now: Instant) {
         let (blocks, transactions) = split(items);
         if !blocks.is_empty() {
-            let mut turn = Turn { now, chain: &self.chain, out: &mut self.out };
+            let mut turn = Turn {
+                now,
+                chain: &self.chain,
+                out: &mut self.out,
+            };
             self.sync.received_notfound(conn, &blocks, &mut turn);
         }
         for txid in &transactions {
-            self.wanted.received_notfound(conn, txid, now, &mut self.out);
+            self.wanted
+                .received_notfound(conn, txid, now, &mut self.out);
         }
     }
 }

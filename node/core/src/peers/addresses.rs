@@ -94,7 +94,15 @@ impl Addresses {
             }
         })?;
         let (changed, peers) = (BTreeSet::new(), BTreeMap::new());
-        Ok(Self { own, services, pause, rng, book, changed, peers })
+        Ok(Self {
+            own,
+            services,
+            pause,
+            rng,
+            book,
+            changed,
+            peers,
+        })
     }
 
     /// Writes what has changed.
@@ -132,10 +140,15 @@ impl Addresses {
         now: Now,
         out: &mut Outbox,
     ) {
-        let allowance = Allowance { addresses: BURST, refilled: now.mono, answered: None };
+        let allowance = Allowance {
+            addresses: BURST,
+            refilled: now.mono,
+            answered: None,
+        };
         self.peers.insert(conn, allowance);
         let seconds = now.wall.seconds();
-        if let Some(address) = listens_at.filter(|address| self.insert(*address, services, seconds)) {
+        if let Some(address) = listens_at.filter(|address| self.insert(*address, services, seconds))
+        {
             let entry = self.book.get_mut(&address).expect("just inserted");
             entry.services = services.to_u64();
             entry.last_success = Some(seconds);
@@ -147,7 +160,12 @@ impl Addresses {
         out.send(conn, NetworkMessage::Addr(vec![(seconds, own)]));
     }
 
-    pub(crate) fn peer_disconnected(&mut self, conn: ConnId, address: Option<SocketAddr>, now: Now) {
+    pub(crate) fn peer_disconnected(
+        &mut self,
+        conn: ConnId,
+        address: Option<SocketAddr>,
+        now: Now,
+    ) {
         self.peers.remove(&conn);
         let next = now.mono + jittered(&mut self.rng, self.pause);
         if let Some(entry) = address.and_then(|address| self.book.get_mut(&address)) {
@@ -157,7 +175,9 @@ impl Addresses {
 
     /// Nobody at `address` wanted to be our peer; it is left alone for a while.
     pub(crate) fn attempt_failed(&mut self, address: SocketAddr, now: Now) {
-        let Some(entry) = self.book.get_mut(&address) else { return };
+        let Some(entry) = self.book.get_mut(&address) else {
+            return;
+        };
         let pause = self.pause * 2_u32.pow(entry.failures.min(MAX_DOUBLINGS)) / 2;
         entry.failures = entry.failures.saturating_add(1);
         entry.next_attempt = now.mono + jittered(&mut self.rng, pause);
@@ -184,8 +204,11 @@ impl Addresses {
             .map(|(address, entry)| (entry.failures, *address))
             .collect();
         let fewest = free.iter().map(|(failures, _)| *failures).min()?;
-        let best: Vec<SocketAddr> =
-            free.iter().filter(|(failures, _)| *failures == fewest).map(|(_, a)| *a).collect();
+        let best: Vec<SocketAddr> = free
+            .iter()
+            .filter(|(failures, _)| *failures == fewest)
+            .map(|(_, a)| *a)
+            .collect();
         Some(best[below(&mut self.rng, best.len())])
     }
 
@@ -195,7 +218,10 @@ impl Addresses {
         now: Instant,
         busy: &dyn Fn(SocketAddr) -> bool,
     ) -> Option<Instant> {
-        let later = self.book.iter().filter(|(a, entry)| entry.next_attempt > now && !busy(**a));
+        let later = self
+            .book
+            .iter()
+            .filter(|(a, entry)| entry.next_attempt > now && !busy(**a));
         later.map(|(_, entry)| entry.next_attempt).min()
     }
 
@@ -216,7 +242,9 @@ impl Addresses {
         let seconds = now.wall.seconds();
         let (mut taken, mut news) = (Vec::new(), Vec::new());
         for (time, address) in &told[..allowed] {
-            let Ok(socket) = address.socket_addr() else { continue };
+            let Ok(socket) = address.socket_addr() else {
+                continue;
+            };
             let time = if *time > seconds.saturating_add(NEWS_AGE) {
                 seconds.saturating_sub(5 * 24 * 3600)
             } else {
@@ -228,13 +256,15 @@ impl Addresses {
             taken.push(socket);
             let entry = self.book.get_mut(&socket).expect("just inserted");
             let fresh = seconds.saturating_sub(time) < NEWS_AGE;
-            let untold = entry.told.is_none_or(|at| seconds.saturating_sub(at) >= NEWS_AGE);
+            let untold = entry
+                .told
+                .is_none_or(|at| seconds.saturating_sub(at) >= NEWS_AGE);
             if told.len() <= MAX_NEWS && fresh && untold {
                 entry.told = Some(seconds);
                 news.push((time, address.clone()));
             }
         }
-        self.pass_on(conn, news, ready, out);
+        self.pass_on(conn, &news, ready, out);
         taken
     }
 
@@ -246,8 +276,13 @@ impl Addresses {
         now: Now,
         out: &mut Outbox,
     ) {
-        let Some(allowance) = self.peers.get_mut(&conn) else { return };
-        if allowance.answered.is_some_and(|at| now.mono - at < ANSWER_INTERVAL) {
+        let Some(allowance) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        if allowance
+            .answered
+            .is_some_and(|at| now.mono - at < ANSWER_INTERVAL)
+        {
             return;
         }
         allowance.answered = Some(now.mono);
@@ -257,8 +292,15 @@ impl Addresses {
             .iter()
             .filter(|(address, entry)| entry.failures < MAX_FAILURES_TOLD || live(**address))
             .map(|(address, entry)| {
-                let time = if live(*address) { seconds } else { entry.last_seen };
-                (time, Address::new(address, ServiceFlags::from(entry.services)))
+                let time = if live(*address) {
+                    seconds
+                } else {
+                    entry.last_seen
+                };
+                (
+                    time,
+                    Address::new(address, ServiceFlags::from(entry.services)),
+                )
             })
             .collect();
         shuffle(&mut self.rng, &mut known);
@@ -271,7 +313,7 @@ impl Addresses {
     fn pass_on(
         &mut self,
         from: ConnId,
-        news: Vec<(u32, Address)>,
+        news: &[(u32, Address)],
         ready: &[ConnId],
         out: &mut Outbox,
     ) {
@@ -281,13 +323,15 @@ impl Addresses {
         let mut others: Vec<ConnId> = ready.iter().copied().filter(|c| *c != from).collect();
         shuffle(&mut self.rng, &mut others);
         for conn in others.into_iter().take(NEWS_TO) {
-            out.send(conn, NetworkMessage::Addr(news.clone()));
+            out.send(conn, NetworkMessage::Addr(news.to_vec()));
         }
     }
 
     /// How many of `asked` addresses `conn` may bring now.
     fn allow(&mut self, conn: ConnId, asked: usize, now: Instant) -> usize {
-        let Some(allowance) = self.peers.get_mut(&conn) else { return 0 };
+        let Some(allowance) = self.peers.get_mut(&conn) else {
+            return 0;
+        };
         let seconds = u32::try_from((now - allowance.refilled).as_secs()).unwrap_or(u32::MAX);
         if seconds > 0 {
             allowance.refilled = now;
@@ -355,7 +399,11 @@ fn is_dialable(address: SocketAddr) -> bool {
 /// Services, last seen, last success (0 if never), failures; little-endian.
 fn write(entry: &Entry) -> Vec<u8> {
     let mut bytes = entry.services.to_le_bytes().to_vec();
-    for field in [entry.last_seen, entry.last_success.unwrap_or(0), entry.failures] {
+    for field in [
+        entry.last_seen,
+        entry.last_success.unwrap_or(0),
+        entry.failures,
+    ] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
     bytes
@@ -378,4 +426,169 @@ fn read(key: &[u8], value: &[u8]) -> Option<(SocketAddr, Entry)> {
         told: None,
     };
     Some((address, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{random, store::MemoryStore, time::WallTime};
+
+    const ALICE: ConnId = ConnId(1);
+    const BOB: ConnId = ConnId(2);
+    const CAROL: ConnId = ConnId(3);
+    const DAVE: ConnId = ConnId(4);
+    const PAUSE: Duration = Duration::from_millis(500);
+
+    fn address(last: u8) -> SocketAddr {
+        ([11, 0, 0, last], 18444).into()
+    }
+
+    fn at(seconds: u64) -> Now {
+        let mono = Instant(seconds * 1_000_000_000);
+        Now {
+            mono,
+            wall: WallTime((1_700_000_000 + seconds) * 1_000_000_000),
+        }
+    }
+
+    fn open(db: &Db) -> Addresses {
+        let rng = random::stream(&[1; 32], "addresses");
+        Addresses::open(address(1), ServiceFlags::NETWORK, PAUSE, rng, db).unwrap()
+    }
+
+    fn empty() -> (Addresses, Db, Outbox) {
+        let db = Db::new(Box::new(MemoryStore::default()));
+        (open(&db), db, Outbox::default())
+    }
+
+    fn told(seconds: u64, last: u8) -> (u32, Address) {
+        (
+            at(seconds).wall.seconds(),
+            Address::new(&address(last), ServiceFlags::NETWORK),
+        )
+    }
+
+    #[test]
+    fn a_new_peer_hears_where_we_are() {
+        let (mut book, _db, mut out) = empty();
+        book.peer_connected(
+            BOB,
+            (Some(address(2)), ServiceFlags::NETWORK),
+            at(0),
+            &mut out,
+        );
+        assert_eq!(out.said_to(BOB), [NetworkMessage::Addr(vec![told(0, 1)])]);
+        let known: Vec<AddressInfo> = book.iter().collect();
+        assert_eq!(known[0].address, address(2));
+        assert_eq!(known[0].last_success, Some(at(0).wall.seconds()));
+    }
+
+    #[test]
+    fn news_go_to_two_others_once_and_answers_to_nobody() {
+        let (mut book, _db, mut out) = empty();
+        for conn in [ALICE, BOB, CAROL, DAVE] {
+            book.peer_connected(conn, (None, ServiceFlags::NETWORK), at(0), &mut out);
+            out.said_to(conn);
+        }
+        let all = [ALICE, BOB, CAROL, DAVE];
+        let mut passed_on = |book: &mut Addresses, told: &[(u32, Address)]| {
+            book.received_addr(ALICE, told, &all, at(10), &mut out);
+            assert!(
+                out.said_to(ALICE).is_empty(),
+                "not back to where it came from"
+            );
+            all.iter()
+                .map(|conn| out.said_to(*conn).len())
+                .sum::<usize>()
+        };
+        assert_eq!(passed_on(&mut book, &[told(5, 7)]), 2);
+        assert_eq!(passed_on(&mut book, &[told(6, 7)]), 0, "twice is no news");
+        let many: Vec<_> = (20..31).map(|last| told(5, last)).collect();
+        assert_eq!(passed_on(&mut book, &many), 0, "eleven are an answer");
+        let stale = (
+            at(0).wall.seconds() - 601,
+            Address::new(&address(9), ServiceFlags::NETWORK),
+        );
+        assert_eq!(passed_on(&mut book, &[stale]), 0, "old is no news");
+        assert_eq!(book.iter().count(), 13, "but all are known");
+    }
+
+    #[test]
+    fn getaddr_is_answered_with_what_is_known_now_at_most_once_a_second() {
+        let (mut book, _db, mut out) = empty();
+        book.peer_connected(BOB, (None, ServiceFlags::NETWORK), at(0), &mut out);
+        let mut answer = |book: &mut Addresses, second| {
+            out.said_to(BOB);
+            book.received_getaddr(BOB, &|_| false, at(second), &mut out);
+            out.said_to(BOB)
+        };
+        book.found(address(5), at(0));
+        assert_eq!(answer(&mut book, 0).len(), 1);
+        book.found(address(6), at(0));
+        assert!(answer(&mut book, 0).is_empty());
+        match &answer(&mut book, 1)[..] {
+            [NetworkMessage::Addr(addresses)] => assert_eq!(addresses.len(), 2),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn where_dials_failed_comes_last_and_later() {
+        let (mut book, _db, _out) = empty();
+        book.found(address(5), at(0));
+        book.attempt_failed(address(5), at(0));
+        assert_eq!(book.candidate(at(0).mono, &|_| false), None);
+        assert!(book.next_candidate(at(0).mono, &|_| false).unwrap() < at(1).mono);
+        book.found(address(6), at(1));
+        assert_eq!(book.candidate(at(1).mono, &|_| false), Some(address(6)));
+        assert_eq!(
+            book.candidate(at(1).mono, &|busy| busy == address(6)),
+            Some(address(5))
+        );
+    }
+
+    #[test]
+    fn the_book_survives_a_restart_and_what_cannot_be_dialled_never_enters() {
+        let (mut book, mut db, mut out) = empty();
+        book.peer_connected(
+            BOB,
+            (Some(address(2)), ServiceFlags::NETWORK),
+            at(0),
+            &mut out,
+        );
+        book.found(address(3), at(0));
+        book.found(address(1), at(0));
+        book.found(([0, 0, 0, 0], 18444).into(), at(0));
+        book.found(([224, 0, 0, 1], 18444).into(), at(0));
+        book.found(([11, 0, 0, 9], 0).into(), at(0));
+        book.save(&mut db);
+        let before: Vec<AddressInfo> = book.iter().collect();
+        assert_eq!(
+            before.iter().map(|info| info.address).collect::<Vec<_>>(),
+            [address(2), address(3)]
+        );
+        assert_eq!(open(&db).iter().collect::<Vec<_>>(), before);
+        book.forget(address(3));
+        book.save(&mut db);
+        assert_eq!(open(&db).iter().count(), 1);
+    }
+
+    #[test]
+    fn a_full_book_forgets_only_what_was_never_reached() {
+        let (mut book, _db, mut out) = empty();
+        book.peer_connected(
+            BOB,
+            (Some(address(2)), ServiceFlags::NETWORK),
+            at(0),
+            &mut out,
+        );
+        for number in 0..5000_u32 {
+            let [_, a, b, c] = number.to_be_bytes();
+            book.found(([12, a, b, c], 18444).into(), at(0));
+        }
+        assert_eq!(book.iter().count(), MAX_ADDRESSES);
+        assert!(book.iter().any(|info| info.address == address(2)));
+    }
 }

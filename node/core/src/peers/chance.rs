@@ -12,7 +12,11 @@ pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
 
 /// One of `items`.
 pub(crate) fn pick<'a, T>(rng: &mut impl Rng, items: &'a [T]) -> Option<&'a T> {
-    if items.is_empty() { None } else { items.get(below(rng, items.len())) }
+    if items.is_empty() {
+        None
+    } else {
+        items.get(below(rng, items.len()))
+    }
 }
 
 /// `items` in some order.
@@ -24,6 +28,8 @@ pub(crate) fn shuffle<T>(rng: &mut impl Rng, items: &mut [T]) {
 
 /// Between three and five quarters of `mean`.
 pub(crate) fn jittered(rng: &mut impl Rng, mean: Duration) -> Duration {
-    let span = u64::try_from(mean.as_nanos() / 2).unwrap_or(u64::MAX).max(1);
+    let span = u64::try_from(mean.as_nanos() / 2)
+        .unwrap_or(u64::MAX)
+        .max(1);
     mean * 3 / 4 + Duration::from_nanos(rng.next_u64() % span)
 }

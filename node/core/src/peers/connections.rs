@@ -16,8 +16,10 @@ use rand_chacha::ChaCha12Rng;
 use crate::{
     io::ConnId,
     outbox::{Effect, Farewell, Outbox},
-    peers::roster::{Connection, Link, Phase, Roster},
-    peers::chance::{jittered, pick},
+    peers::{
+        chance::{jittered, pick},
+        roster::{Connection, Link, Phase, Roster},
+    },
     time::Instant,
 };
 
@@ -171,7 +173,11 @@ impl Connections {
         roster: &Roster,
         out: &mut Outbox,
     ) -> Vec<(SocketAddr, Link)> {
-        for (conn, _) in self.dials.iter().filter(|(_, (_, deadline))| *deadline <= now) {
+        for (conn, _) in self
+            .dials
+            .iter()
+            .filter(|(_, (_, deadline))| *deadline <= now)
+        {
             out.hang_up(*conn, Farewell::Silence("dial timed out".to_owned()));
         }
         let mut due: Vec<(SocketAddr, Link)> = Vec::new();
@@ -181,11 +187,21 @@ impl Connections {
                 due.push((*address, Link::Manual));
             }
         }
-        let redialling: BTreeSet<SocketAddr> =
-            self.dials.values().map(|(to, _)| *to).filter(|to| self.lost.contains_key(to)).collect();
-        let room = MAX_REDIALS.saturating_sub(redialling.len()).min(self.room(roster));
-        let mut waiting: Vec<(Instant, SocketAddr)> =
-            self.lost.iter().filter(|(_, at)| **at <= now).map(|(to, at)| (*at, *to)).collect();
+        let redialling: BTreeSet<SocketAddr> = self
+            .dials
+            .values()
+            .map(|(to, _)| *to)
+            .filter(|to| self.lost.contains_key(to))
+            .collect();
+        let room = MAX_REDIALS
+            .saturating_sub(redialling.len())
+            .min(self.room(roster));
+        let mut waiting: Vec<(Instant, SocketAddr)> = self
+            .lost
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(to, at)| (*at, *to))
+            .collect();
         waiting.sort_unstable();
         let mut redials = 0;
         for (_, address) in waiting {
@@ -201,7 +217,11 @@ impl Connections {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let dials = self.dials.values().map(|(_, deadline)| deadline);
-        dials.chain(self.lost.values()).chain(self.added.values()).min().copied()
+        dials
+            .chain(self.lost.values())
+            .chain(self.added.values())
+            .min()
+            .copied()
     }
 
     /// Whether a newcomer who has introduced himself is to be kept; who has to go for him goes.
@@ -212,7 +232,9 @@ impl Connections {
         roster: &Roster,
         out: &mut Outbox,
     ) -> Result<(), Farewell> {
-        let Some(newcomer) = roster.get(conn) else { return Ok(()) };
+        let Some(newcomer) = roster.get(conn) else {
+            return Ok(());
+        };
         if newcomer.link == Link::Crawl {
             return Ok(());
         }
@@ -229,11 +251,18 @@ impl Connections {
         }
         let needed = newcomer.link != Link::Outbound
             || roster.ready_outbound() < usize::from(self.limits.outbound);
-        let evicted = if needed { self.evict(now, roster) } else { None };
+        let evicted = if needed {
+            self.evict(now, roster)
+        } else {
+            None
+        };
         let Some(evicted) = evicted else {
             return Err(Farewell::Surplus("too many peers".to_owned()));
         };
-        out.hang_up(evicted, Farewell::Surplus("evicted for a newcomer".to_owned()));
+        out.hang_up(
+            evicted,
+            Farewell::Surplus("evicted for a newcomer".to_owned()),
+        );
         Ok(())
     }
 
@@ -246,7 +275,9 @@ impl Connections {
         roster: &Roster,
         out: &mut Outbox,
     ) -> Result<usize, Farewell> {
-        let Some(address) = newcomer.listens_at else { return Ok(0) };
+        let Some(address) = newcomer.listens_at else {
+            return Ok(0);
+        };
         let mut leaving = 0;
         for (other, c) in roster.iter().filter(|(other, c)| {
             *other != conn && c.link != Link::Crawl && c.listens_at == Some(address)
@@ -274,3 +305,6 @@ impl Connections {
         pick(&mut self.rng, &settled).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

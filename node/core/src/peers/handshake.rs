@@ -67,7 +67,11 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     pub(crate) const fn new(timeout: Duration, rng: ChaCha12Rng) -> Self {
-        Self { timeout, rng, candidates: BTreeMap::new() }
+        Self {
+            timeout,
+            rng,
+            candidates: BTreeMap::new(),
+        }
     }
 
     /// A connection exists. The side that dialled introduces itself.
@@ -82,9 +86,19 @@ impl Handshake {
         let nonce = self.rng.next_u64();
         let deadline = now.mono + self.timeout;
         let state = State::AwaitingVersion;
-        let candidate = Candidate { remote, link, introduction, nonce, deadline, state };
+        let candidate = Candidate {
+            remote,
+            link,
+            introduction,
+            nonce,
+            deadline,
+            state,
+        };
         if link.is_outbound() {
-            out.send(conn, NetworkMessage::Version(version(&candidate, now, height)));
+            out.send(
+                conn,
+                NetworkMessage::Version(version(&candidate, now, height)),
+            );
         }
         self.candidates.insert(conn, candidate);
     }
@@ -121,9 +135,14 @@ impl Handshake {
 
     /// We want this peer.
     pub(crate) fn welcome(&mut self, conn: ConnId, now: Now, height: u32, out: &mut Outbox) {
-        let Some(candidate) = self.candidates.get(&conn) else { return };
+        let Some(candidate) = self.candidates.get(&conn) else {
+            return;
+        };
         if !candidate.link.is_outbound() {
-            out.send(conn, NetworkMessage::Version(version(candidate, now, height)));
+            out.send(
+                conn,
+                NetworkMessage::Version(version(candidate, now, height)),
+            );
         }
         out.send(conn, NetworkMessage::Verack);
     }
@@ -147,7 +166,10 @@ impl Handshake {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.candidates.values().map(|candidate| candidate.deadline).min()
+        self.candidates
+            .values()
+            .map(|candidate| candidate.deadline)
+            .min()
     }
 }
 
@@ -172,7 +194,11 @@ pub(crate) fn is_visit(link: Link, theirs: &VersionMessage) -> bool {
 }
 
 fn version(candidate: &Candidate, now: Now, height: u32) -> VersionMessage {
-    let Introduction { listens_at, services, relay } = candidate.introduction;
+    let Introduction {
+        listens_at,
+        services,
+        relay,
+    } = candidate.introduction;
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     VersionMessage {
         version: PROTOCOL_VERSION,
@@ -184,5 +210,128 @@ fn version(candidate: &Candidate, now: Now, height: u32) -> VersionMessage {
         user_agent: USER_AGENT.to_owned(),
         start_height: i32::try_from(height).unwrap_or(i32::MAX),
         relay,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{random, time::WallTime};
+
+    const OUT: ConnId = ConnId(1);
+    const IN: ConnId = ConnId(2);
+    const NOW: Now = Now {
+        mono: Instant(0),
+        wall: WallTime(1_700_000_000_000_000_000),
+    };
+
+    fn node(seed: u8) -> Handshake {
+        Handshake::new(
+            Duration::from_secs(5),
+            random::stream(&[seed; 32], "handshake"),
+        )
+    }
+
+    fn remote() -> SocketAddr {
+        ([11, 0, 0, 9], 18444).into()
+    }
+
+    fn begin(node: &mut Handshake, conn: ConnId, link: Link, out: &mut Outbox) {
+        let services = ServiceFlags::NETWORK | ServiceFlags::WITNESS;
+        let introduction = Introduction {
+            listens_at: Some(remote()),
+            services,
+            relay: true,
+        };
+        node.connected(conn, (remote(), link), introduction, (NOW, 7), out);
+    }
+
+    fn introduction_in(said: &[NetworkMessage]) -> VersionMessage {
+        match &said[0] {
+            NetworkMessage::Version(version) => version.clone(),
+            other => panic!("{other:?} is no introduction"),
+        }
+    }
+
+    #[test]
+    fn the_one_who_dials_speaks_first_and_both_agree() {
+        let (mut alice, mut bob) = (node(1), node(2));
+        let (mut from_alice, mut from_bob) = (Outbox::default(), Outbox::default());
+        begin(&mut alice, OUT, Link::Outbound, &mut from_alice);
+        begin(&mut bob, IN, Link::Inbound, &mut from_bob);
+        assert!(
+            from_bob.said_to(IN).is_empty(),
+            "nothing before the other's introduction"
+        );
+
+        let alices = introduction_in(&from_alice.said_to(OUT));
+        assert_eq!((alices.version, alices.start_height), (70016, 7));
+        assert!(
+            bob.received_version(IN, alices.clone(), &mut from_bob)
+                .is_some()
+        );
+        bob.welcome(IN, NOW, 9, &mut from_bob);
+        let answer = from_bob.said_to(IN);
+        assert_eq!(answer[1], NetworkMessage::Verack);
+
+        assert!(alice.received_verack(OUT).is_none(), "too early");
+        let bobs = introduction_in(&answer);
+        assert!(
+            alice
+                .received_version(OUT, bobs.clone(), &mut from_alice)
+                .is_some()
+        );
+        assert!(
+            alice.received_version(OUT, bobs, &mut from_alice).is_none(),
+            "once is enough"
+        );
+        alice.welcome(OUT, NOW, 7, &mut from_alice);
+        assert_eq!(from_alice.said_to(OUT), [NetworkMessage::Verack]);
+        assert_eq!(alice.received_verack(OUT).unwrap().start_height, 9);
+        assert_eq!(bob.received_verack(IN).unwrap().nonce, alices.nonce);
+        assert!(from_alice.hung_up().is_empty() && from_bob.hung_up().is_empty());
+    }
+
+    #[test]
+    fn one_who_dials_himself_notices() {
+        let (mut narcissus, mut out) = (node(1), Outbox::default());
+        begin(&mut narcissus, OUT, Link::Outbound, &mut out);
+        begin(&mut narcissus, IN, Link::Inbound, &mut out);
+        let own = introduction_in(&out.said_to(OUT));
+        assert!(narcissus.received_version(IN, own, &mut out).is_none());
+        assert!(matches!(out.hung_up()[..], [(IN, Farewell::Surplus(_))]));
+    }
+
+    #[test]
+    fn who_does_not_finish_in_time_is_given_up() {
+        let (mut alice, mut out) = (node(1), Outbox::default());
+        begin(&mut alice, OUT, Link::Outbound, &mut out);
+        assert_eq!(alice.next_deadline(), Some(Instant(5_000_000_000)));
+        alice.on_timer(Instant(4_999_999_999), &mut out);
+        assert!(out.hung_up().is_empty());
+        alice.on_timer(Instant(5_000_000_000), &mut out);
+        assert!(matches!(out.hung_up()[..], [(OUT, Farewell::Silence(_))]));
+    }
+
+    #[test]
+    fn who_offers_no_witness_data_is_no_peer_unless_he_only_looks_in() {
+        let (mut alice, mut out) = (node(1), Outbox::default());
+        begin(&mut alice, OUT, Link::Outbound, &mut out);
+        let mut theirs = introduction_in(&out.said_to(OUT));
+        theirs.nonce = 1;
+        theirs.services = ServiceFlags::NONE;
+        for (relay, is_taken) in [(true, false), (false, true)] {
+            begin(&mut alice, IN, Link::Inbound, &mut out);
+            let theirs = VersionMessage {
+                relay,
+                ..theirs.clone()
+            };
+            assert_eq!(
+                alice.received_version(IN, theirs, &mut out).is_some(),
+                is_taken
+            );
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{io::ConnId, time::{Instant, WallTime}};
+use crate::{
+    io::ConnId,
+    time::{Instant, WallTime},
+};
 
 /// A peer whose handshake is complete, as `getpeerinfo` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

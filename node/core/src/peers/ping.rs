@@ -41,12 +41,23 @@ pub(crate) struct Ping {
 
 impl Ping {
     pub(crate) const fn new(interval: Duration, idle: Duration, rng: ChaCha12Rng) -> Self {
-        Self { interval, idle, rng, peers: BTreeMap::new() }
+        Self {
+            interval,
+            idle,
+            rng,
+            peers: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn peer_connected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
         let state = State::Idle;
-        let peer = Peer { state, next_ping: now, last_heard: now, last: None, min: None };
+        let peer = Peer {
+            state,
+            next_ping: now,
+            last_heard: now,
+            last: None,
+            min: None,
+        };
         self.peers.insert(conn, peer);
         self.ping(conn, now, out);
     }
@@ -65,12 +76,16 @@ impl Ping {
     /// Whether nothing has come from `conn` although an answer was due.
     pub(crate) fn is_quiet(&self, conn: ConnId, now: Instant) -> bool {
         let grace = self.interval + self.interval / 2;
-        self.peers.get(&conn).is_some_and(|peer| now - peer.last_heard > grace)
+        self.peers
+            .get(&conn)
+            .is_some_and(|peer| now - peer.last_heard > grace)
     }
 
     /// Asks for a sign of life now, unless one is already due.
     pub(crate) fn ping(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         peer.next_ping = now + self.interval;
         if matches!(peer.state, State::Idle) {
             let nonce = self.rng.next_u64();
@@ -85,9 +100,14 @@ impl Ping {
 
     /// A `pong` with another number than ours is ignored.
     pub(crate) fn received_pong(&mut self, conn: ConnId, nonce: u64, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         match peer.state {
-            State::AwaitingPong { nonce: expected, since } if expected == nonce => {
+            State::AwaitingPong {
+                nonce: expected,
+                since,
+            } if expected == nonce => {
                 let taken = now - since;
                 peer.last = Some(taken);
                 peer.min = Some(peer.min.map_or(taken, |min| min.min(taken)));
@@ -120,7 +140,9 @@ impl Ping {
 
     /// Round-trip time of the last ping, and the shortest.
     pub(crate) fn times(&self, conn: ConnId) -> (Option<Duration>, Option<Duration>) {
-        self.peers.get(&conn).map_or((None, None), |peer| (peer.last, peer.min))
+        self.peers
+            .get(&conn)
+            .map_or((None, None), |peer| (peer.last, peer.min))
     }
 
     fn deadline(&self, peer: &Peer) -> Instant {

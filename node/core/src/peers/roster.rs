@@ -94,7 +94,9 @@ impl Connection {
 
     /// Whether blocks can be had from it.
     pub(crate) fn has_blocks(&self) -> bool {
-        self.introduced.as_ref().is_some_and(|peer| peer.services.has(ServiceFlags::NETWORK))
+        self.introduced
+            .as_ref()
+            .is_some_and(|peer| peer.services.has(ServiceFlags::NETWORK))
     }
 
     /// Whether it counts among the peers we keep.
@@ -113,11 +115,19 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) const fn new(magic: Magic) -> Self {
-        Self { magic, next_id: 0, connections: BTreeMap::new() }
+        Self {
+            magic,
+            next_id: 0,
+            connections: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, conn: ConnId, remote: SocketAddr, link: Link, began: Now) {
-        let phase = if link.is_outbound() { Phase::Dialling } else { Phase::Connected };
+        let phase = if link.is_outbound() {
+            Phase::Dialling
+        } else {
+            Phase::Connected
+        };
         let connection = Connection {
             id: self.next_id,
             remote,
@@ -147,7 +157,9 @@ impl Roster {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.connections.iter().map(|(conn, connection)| (*conn, connection))
+        self.connections
+            .iter()
+            .map(|(conn, connection)| (*conn, connection))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -166,7 +178,9 @@ impl Roster {
 
     /// Peers and those about to become one.
     pub(crate) fn taken(&self) -> usize {
-        self.iter().filter(|(_, c)| c.counts() && c.phase >= Phase::Welcomed).count()
+        self.iter()
+            .filter(|(_, c)| c.counts() && c.phase >= Phase::Welcomed)
+            .count()
     }
 
     /// Our own attempts that may yet become peers, of those that `count` wants counted.
@@ -198,6 +212,7 @@ impl Roster {
 
     /// Age of a connection.
     pub(crate) fn age(&self, conn: ConnId, now: Instant) -> std::time::Duration {
-        self.get(conn).map_or_else(Default::default, |c| now - c.began.mono)
+        self.get(conn)
+            .map_or_else(Default::default, |c| now - c.began.mono)
     }
 }

@@ -47,7 +47,9 @@ impl Peer {
         if self.told == Some(*hash) {
             return true;
         }
-        let Some((best, _)) = self.best else { return false };
+        let Some((best, _)) = self.best else {
+            return false;
+        };
         let (Some(best), Some(info)) = (chain.header(&best), chain.header(hash)) else {
             return false;
         };
@@ -57,7 +59,9 @@ impl Peer {
 
     /// Tells of the last of `headers`, which follow each other.
     fn announce(&mut self, conn: ConnId, headers: &[Header], chain: &Chain, out: &mut Outbox) {
-        let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return };
+        let (Some(first), Some(last)) = (headers.first(), headers.last()) else {
+            return;
+        };
         let hash = last.block_hash();
         if self.has(&hash, chain) {
             return;
@@ -87,7 +91,10 @@ impl Relay for Flood {
         if wants_transactions {
             waiting.truncate(MAX_WAITING);
             for part in waiting.chunks(MAX_INV) {
-                let inventory = part.iter().map(|txid| Inventory::Transaction(*txid)).collect();
+                let inventory = part
+                    .iter()
+                    .map(|txid| Inventory::Transaction(*txid))
+                    .collect();
                 out.send(conn, NetworkMessage::Inv(inventory));
             }
             for txid in waiting {
@@ -96,7 +103,13 @@ impl Relay for Flood {
         }
         let told = (tip.height > 0).then_some(tip.hash);
         let (wants_headers, best) = (false, None);
-        let peer = Peer { wants_transactions, wants_headers, best, told, transactions };
+        let peer = Peer {
+            wants_transactions,
+            wants_headers,
+            best,
+            told,
+            transactions,
+        };
         self.peers.insert(conn, peer);
     }
 
@@ -111,8 +124,12 @@ impl Relay for Flood {
     }
 
     fn has_block(&mut self, conn: ConnId, hash: &BlockHash, chain: &Chain) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let Some(info) = chain.header(hash) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        let Some(info) = chain.header(hash) else {
+            return;
+        };
         if peer.best.is_none_or(|(_, work)| info.work > work) {
             peer.best = Some((*hash, info.work));
         }
@@ -144,9 +161,16 @@ impl Relay for Flood {
     }
 
     fn transaction_accepted(&mut self, txid: &Txid, out: &mut Outbox) {
-        for (conn, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.wants_transactions) {
+        for (conn, peer) in self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.wants_transactions)
+        {
             if peer.transactions.insert(*txid) {
-                out.send(*conn, NetworkMessage::Inv(vec![Inventory::Transaction(*txid)]));
+                out.send(
+                    *conn,
+                    NetworkMessage::Inv(vec![Inventory::Transaction(*txid)]),
+                );
             }
         }
     }

@@ -12,7 +12,11 @@ pub(crate) struct Known<K> {
 
 impl<K: Ord + Copy> Known<K> {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, order: VecDeque::new(), members: BTreeSet::new() }
+        Self {
+            limit,
+            order: VecDeque::new(),
+            members: BTreeSet::new(),
+        }
     }
 
     /// `true` if `key` was not there.

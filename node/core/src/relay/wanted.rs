@@ -63,10 +63,15 @@ impl Wanted {
             if self.in_flight.contains(txid) {
                 continue;
             }
-            let free = sources.iter().find(|conn| self.in_flight.count(**conn) < WINDOW);
+            let free = sources
+                .iter()
+                .find(|conn| self.in_flight.count(**conn) < WINDOW);
             if let Some(conn) = free {
                 self.in_flight.asked(*conn, *txid, now);
-                asked.entry(*conn).or_default().push(Inventory::WitnessTransaction(*txid));
+                asked
+                    .entry(*conn)
+                    .or_default()
+                    .push(Inventory::WitnessTransaction(*txid));
             }
         }
         for (conn, inventory) in asked {

@@ -51,18 +51,26 @@ pub(crate) struct Blocks {
 }
 
 fn lacks(chain: &Chain, hash: &BlockHash) -> bool {
-    chain.header(hash).is_none_or(|info| info.status == BlockStatus::HeaderOnly)
+    chain
+        .header(hash)
+        .is_none_or(|info| info.status == BlockStatus::HeaderOnly)
 }
 
 impl Blocks {
     pub(crate) fn new(timers: &Timers) -> Self {
         let timeout = Duration::from_millis(timers.request_ms);
-        Self { peers: BTreeMap::new(), in_flight: InFlight::new(timeout) }
+        Self {
+            peers: BTreeMap::new(),
+            in_flight: InFlight::new(timeout),
+        }
     }
 
     fn fetch(&mut self, turn: &mut Turn<'_>) {
-        let mut order: Vec<(bool, ConnId)> =
-            self.peers.iter().map(|(conn, peer)| (peer.stalls, *conn)).collect();
+        let mut order: Vec<(bool, ConnId)> = self
+            .peers
+            .iter()
+            .map(|(conn, peer)| (peer.stalls, *conn))
+            .collect();
         order.sort_unstable();
         for (_, conn) in order {
             let chosen = self.choose(conn, turn.chain);
@@ -78,17 +86,26 @@ impl Blocks {
 
     /// Asks a peer for more whose announcements were too many.
     fn go_on(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         if peer.announced.is_empty() && matches!(peer.state, State::Overflowed) {
             peer.state = State::Idle;
-            turn.out.send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
+            turn.out
+                .send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
         }
     }
 
     fn choose(&mut self, conn: ConnId, chain: &Chain) -> Vec<BlockHash> {
         let room = WINDOW.saturating_sub(self.in_flight.count(conn));
-        let Some(peer) = self.peers.get_mut(&conn) else { return Vec::new() };
-        while peer.announced.front().is_some_and(|hash| !lacks(chain, hash)) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Vec::new();
+        };
+        while peer
+            .announced
+            .front()
+            .is_some_and(|hash| !lacks(chain, hash))
+        {
             peer.announced.pop_front();
         }
         let mut chosen = Vec::new();
@@ -114,9 +131,18 @@ impl Blocks {
 impl Sync for Blocks {
     fn peer_connected(&mut self, conn: ConnId, facts: PeerFacts, turn: &mut Turn<'_>) {
         let (state, announced) = (State::Idle, VecDeque::new());
-        self.peers.insert(conn, Peer { facts, state, announced, stalls: false });
+        self.peers.insert(
+            conn,
+            Peer {
+                facts,
+                state,
+                announced,
+                stalls: false,
+            },
+        );
         if facts.has_blocks {
-            turn.out.send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
+            turn.out
+                .send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
         }
     }
 
@@ -127,12 +153,17 @@ impl Sync for Blocks {
     }
 
     fn received_inv(&mut self, conn: ConnId, hashes: &[BlockHash], turn: &mut Turn<'_>) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         if !peer.facts.has_blocks || hashes.is_empty() {
             return;
         }
-        let lacking: Vec<BlockHash> =
-            hashes.iter().filter(|hash| lacks(turn.chain, hash)).copied().collect();
+        let lacking: Vec<BlockHash> = hashes
+            .iter()
+            .filter(|hash| lacks(turn.chain, hash))
+            .copied()
+            .collect();
         let was_full = matches!(peer.state, State::Continues);
         if hashes.len() >= MAX_INVENTORY {
             peer.state = State::Continues;
@@ -144,7 +175,8 @@ impl Sync for Blocks {
             }
         } else if was_full && lacking.len() == 1 && hashes.len() == 1 {
             peer.state = State::Idle;
-            turn.out.send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
+            turn.out
+                .send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
             return;
         }
         for hash in lacking {
@@ -182,7 +214,8 @@ impl Sync for Blocks {
     fn block_unconnected(&mut self, conn: ConnId, hash: &BlockHash, turn: &mut Turn<'_>) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.announced.retain(|announced| announced != hash);
-            turn.out.send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
+            turn.out
+                .send(conn, getblocks(turn.chain, &turn.chain.tip().hash));
         }
     }
 
@@ -191,8 +224,11 @@ impl Sync for Blocks {
     }
 
     fn received_notfound(&mut self, conn: ConnId, hashes: &[BlockHash], turn: &mut Turn<'_>) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        peer.announced.retain(|announced| !hashes.contains(announced));
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        peer.announced
+            .retain(|announced| !hashes.contains(announced));
         for hash in hashes {
             if self.in_flight.is_asked(conn, hash) {
                 self.in_flight.over(hash);
@@ -215,6 +251,9 @@ impl Sync for Blocks {
     }
 
     fn progress(&self, conn: ConnId) -> (Option<BlockHash>, u32) {
-        (None, u32::try_from(self.in_flight.count(conn)).unwrap_or(u32::MAX))
+        (
+            None,
+            u32::try_from(self.in_flight.count(conn)).unwrap_or(u32::MAX),
+        )
     }
 }

@@ -78,20 +78,29 @@ impl Headers {
     fn ask_headers(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
         // One below the best header: then the answer shows whether the peer has that, too.
         let best = turn.chain.best_header().hash;
-        let parent = turn.chain.header(&best).map(|info| info.header.prev_blockhash);
-        let from = parent.filter(|parent| turn.chain.header(parent).is_some()).unwrap_or(best);
+        let parent = turn
+            .chain
+            .header(&best)
+            .map(|info| info.header.prev_blockhash);
+        let from = parent
+            .filter(|parent| turn.chain.header(parent).is_some())
+            .unwrap_or(best);
         self.ask_headers_after(conn, &from, turn);
     }
 
     /// Asks `conn` what it has beyond `from`, or, if it still owes an answer, after that.
     fn ask_headers_after(&mut self, conn: ConnId, from: &BlockHash, turn: &mut Turn<'_>) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         if matches!(peer.asking, Asking::Headers { .. }) {
             peer.again = true;
             return;
         }
         peer.again = false;
-        peer.asking = Asking::Headers { until: turn.now + self.timeout };
+        peer.asking = Asking::Headers {
+            until: turn.now + self.timeout,
+        };
         turn.out.send(conn, getheaders(turn.chain, from));
     }
 
@@ -116,7 +125,9 @@ impl Headers {
     /// Blocks to ask of `conn` now, lowest first.
     fn choose(&mut self, conn: ConnId, chain: &Chain) -> Vec<BlockHash> {
         let room = WINDOW.saturating_sub(self.in_flight.count(conn));
-        let Some(peer) = self.peers.get_mut(&conn) else { return Vec::new() };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Vec::new();
+        };
         if room == 0 || !peer.facts.has_blocks || !peer.promises_more(chain) {
             return Vec::new();
         }
@@ -133,7 +144,9 @@ impl Headers {
             if chosen.len() == room {
                 break;
             }
-            let Some(info) = chain.header(hash) else { continue };
+            let Some(info) = chain.header(hash) else {
+                continue;
+            };
             let elsewhere = self.avoid.get(hash) == Some(&conn)
                 && able.iter().any(|(other, work)| {
                     *work >= info.work && self.in_flight.count(*other) < WINDOW
@@ -148,8 +161,12 @@ impl Headers {
 
     /// The peer has shown that it has `hash`.
     fn shown(&mut self, conn: ConnId, hash: &BlockHash, chain: &Chain) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let Some(info) = chain.header(hash) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        let Some(info) = chain.header(hash) else {
+            return;
+        };
         let better = peer.best.is_none_or(|(_, work)| info.work > work);
         if better && info.status != BlockStatus::Invalid {
             peer.best = Some((*hash, info.work));
@@ -167,7 +184,9 @@ impl Peer {
     /// Fills `wanted` with the lowest missing blocks below `best`.
     fn look_ahead(&mut self, chain: &Chain) {
         let missing = |hash: &BlockHash| {
-            chain.header(hash).is_some_and(|info| info.status == BlockStatus::HeaderOnly)
+            chain
+                .header(hash)
+                .is_some_and(|info| info.status == BlockStatus::HeaderOnly)
         };
         while self.wanted.front().is_some_and(|hash| !missing(hash)) {
             self.wanted.pop_front();
@@ -180,7 +199,9 @@ impl Peer {
         self.is_complete = true;
         let mut hash = best;
         while !chain.is_active(&hash) {
-            let Some(info) = chain.header(&hash) else { break };
+            let Some(info) = chain.header(&hash) else {
+                break;
+            };
             match info.status {
                 BlockStatus::Invalid => {
                     self.wanted.clear();
@@ -238,7 +259,9 @@ impl Sync for Headers {
         result: &Result<usize, HeaderError>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         peer.asking = Asking::Nothing;
         let again = std::mem::take(&mut peer.again);
         match result {
@@ -252,9 +275,12 @@ impl Sync for Headers {
                 self.ask_headers(conn, turn);
                 return;
             }
-            Err(HeaderError::Invalid { reason, permanent, .. }) => {
+            Err(HeaderError::Invalid {
+                reason, permanent, ..
+            }) => {
                 if *permanent {
-                    turn.out.misbehaved(conn, format!("invalid header: {reason}"));
+                    turn.out
+                        .misbehaved(conn, format!("invalid header: {reason}"));
                 }
                 return;
             }
@@ -330,7 +356,14 @@ impl Sync for Headers {
     }
 
     fn progress(&self, conn: ConnId) -> (Option<BlockHash>, u32) {
-        let best = self.peers.get(&conn).and_then(|peer| peer.best).map(|(hash, _)| hash);
-        (best, u32::try_from(self.in_flight.count(conn)).unwrap_or(u32::MAX))
+        let best = self
+            .peers
+            .get(&conn)
+            .and_then(|peer| peer.best)
+            .map(|(hash, _)| hash);
+        (
+            best,
+            u32::try_from(self.in_flight.count(conn)).unwrap_or(u32::MAX),
+        )
     }
 }

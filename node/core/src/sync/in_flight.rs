@@ -14,7 +14,11 @@ pub(crate) struct InFlight<K> {
 
 impl<K: Ord + Copy> InFlight<K> {
     pub(crate) const fn new(timeout: Duration) -> Self {
-        Self { timeout, asked: BTreeMap::new(), counts: BTreeMap::new() }
+        Self {
+            timeout,
+            asked: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
     }
 
     /// `conn` was asked for `key`, which nobody was asked for at the moment.
@@ -59,8 +63,12 @@ impl<K: Ord + Copy> InFlight<K> {
     /// `conn` is gone. Answers with what it was asked for.
     pub(crate) fn peer_disconnected(&mut self, conn: ConnId) -> Vec<K> {
         self.counts.remove(&conn);
-        let lost: Vec<K> =
-            self.asked.iter().filter(|(_, (asked, _))| *asked == conn).map(|(k, _)| *k).collect();
+        let lost: Vec<K> = self
+            .asked
+            .iter()
+            .filter(|(_, (asked, _))| *asked == conn)
+            .map(|(k, _)| *k)
+            .collect();
         for key in &lost {
             self.asked.remove(key);
         }
@@ -102,7 +110,10 @@ mod tests {
         assert_eq!(requests.over(&'x'), Some(ALICE));
         assert_eq!(requests.count(ALICE), 0);
         assert_eq!(requests.timed_out(Instant(0) + SECOND), []);
-        assert_eq!(requests.timed_out(Instant(0) + SECOND * 3 / 2), [('y', BOB)]);
+        assert_eq!(
+            requests.timed_out(Instant(0) + SECOND * 3 / 2),
+            [('y', BOB)]
+        );
         assert!(!requests.contains(&'y'));
     }
 

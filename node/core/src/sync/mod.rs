@@ -109,7 +109,12 @@ fn getblocks(chain: &Chain, from: &BlockHash) -> NetworkMessage {
 }
 
 fn getdata(hashes: &[BlockHash]) -> NetworkMessage {
-    NetworkMessage::GetData(hashes.iter().map(|hash| Inventory::WitnessBlock(*hash)).collect())
+    NetworkMessage::GetData(
+        hashes
+            .iter()
+            .map(|hash| Inventory::WitnessBlock(*hash))
+            .collect(),
+    )
 }
 
 /// As a stop hash: none, as many as fit.

@@ -29,7 +29,7 @@ use crate::{
     time::Instant,
 };
 
-/// Hashes in an answer to `getblocks` (Bitcoin Core's `MAX_BLOCKS`... 500 since 2010).
+/// Hashes in an answer to `getblocks` (Bitcoin Core's `ProcessGetBlocks`).
 pub(crate) const MAX_INVENTORY: usize = 500;
 /// Hashes in a locator (Bitcoin Core's `MAX_LOCATOR_SZ`).
 const MAX_LOCATOR: usize = 101;
@@ -68,7 +68,10 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) const fn new(keeps_blocks: bool) -> Self {
-        Self { keeps_blocks, peers: BTreeMap::new() }
+        Self {
+            keeps_blocks,
+            peers: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn peer_connected(&mut self, conn: ConnId) {
@@ -93,9 +96,11 @@ impl Serve {
         }
         let stop = Some(&asked.stop_hash).filter(|hash| **hash != BlockHash::all_zeros());
         let headers = match stop {
-            Some(stop) if locator.is_empty() => {
-                chain.header(stop).map(|info| info.header).into_iter().collect()
-            }
+            Some(stop) if locator.is_empty() => chain
+                .header(stop)
+                .map(|info| info.header)
+                .into_iter()
+                .collect(),
             _ if self.keeps_blocks => {
                 chain.headers_after(&chain.find_fork(locator), stop, MAX_HEADERS)
             }
@@ -111,7 +116,9 @@ impl Serve {
         chain: &Chain,
         out: &mut Outbox,
     ) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
         if asked.locator_hashes.len() > MAX_LOCATOR {
             out.misbehaved(conn, "locator is too long");
             return;
@@ -136,13 +143,19 @@ impl Serve {
         shelf: Shelf<'_>,
         out: &mut Outbox,
     ) -> Result<(), StoreError> {
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Ok(());
+        };
         if peer.queue.len() + asked.len() > MAX_QUEUE {
             out.misbehaved(conn, "asks for too much");
             return Ok(());
         }
         peer.queue.extend(asked);
-        if peer.next <= now { send_slice(conn, peer, now, shelf, out) } else { Ok(()) }
+        if peer.next <= now {
+            send_slice(conn, peer, now, shelf, out)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn on_timer(
@@ -160,7 +173,11 @@ impl Serve {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.peers.values().filter(|peer| !peer.queue.is_empty()).map(|peer| peer.next).min()
+        self.peers
+            .values()
+            .filter(|peer| !peer.queue.is_empty())
+            .map(|peer| peer.next)
+            .min()
     }
 }
 
@@ -182,7 +199,11 @@ fn send_slice(
             | Inventory::CompactBlock(hash) => match stored(&hash, shelf)? {
                 Some(bytes) => {
                     let stripped = matches!(item, Inventory::Block(_));
-                    let bytes = if stripped { without_witness(bytes)? } else { bytes };
+                    let bytes = if stripped {
+                        without_witness(&bytes)?
+                    } else {
+                        bytes
+                    };
                     sent += bytes.len();
                     out.push(Effect::SendBlock(conn, bytes));
                     if peer.continue_after == Some(hash) {
@@ -197,7 +218,10 @@ fn send_slice(
                 match shelf.mempool.get(&txid) {
                     Some(entry) => {
                         sent += entry.tx.total_size();
-                        out.send(conn, NetworkMessage::Tx(bitcoin::Transaction::clone(&entry.tx)));
+                        out.send(
+                            conn,
+                            NetworkMessage::Tx(bitcoin::Transaction::clone(&entry.tx)),
+                        );
                     }
                     None => missing.push(item),
                 }
@@ -220,8 +244,8 @@ fn stored(hash: &BlockHash, shelf: Shelf<'_>) -> Result<Option<Vec<u8>>, StoreEr
 }
 
 /// For one who asked with `MSG_BLOCK` (BIP144).
-fn without_witness(bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    let mut block: bitcoin::Block = deserialize(&bytes)
+fn without_witness(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut block: bitcoin::Block = deserialize(bytes)
         .map_err(|error| StoreError(format!("a stored block is damaged: {error}")))?;
     for input in block.txdata.iter_mut().flat_map(|tx| &mut tx.input) {
         input.witness.clear();

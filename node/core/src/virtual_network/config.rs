@@ -24,7 +24,11 @@ pub fn config(name: &str, ip: [u8; 4]) -> NodeConfig {
         rpc_password: Password(String::new()),
         data_dir: String::new(),
         seed: hex::encode(Sha256::digest(name)),
-        chain: ChainConfig { network: ChainNetwork::Regtest, block_interval_ms: 1000, premine: None },
+        chain: ChainConfig {
+            network: ChainNetwork::Regtest,
+            block_interval_ms: 1000,
+            premine: None,
+        },
         discovery: vec![Discovery::Bootstrap, Discovery::Dns, Discovery::Addr],
         relay: Relay::Flood,
         sync: Sync::Headers,

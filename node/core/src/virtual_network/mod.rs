@@ -78,13 +78,36 @@ pub struct Stuck {
 
 #[derive(Debug)]
 enum Happening {
-    Wake { host: HostId },
-    Syn { stream: StreamId, attempt: u32 },
-    SynAck { stream: StreamId },
-    Refused { stream: StreamId },
-    Arrival { stream: StreamId, to: Side, segment: Segment },
-    Question { from: HostId, query: QueryId, server: SocketAddr, incarnation: u64 },
-    Answer { to: HostId, query: QueryId, result: Result<Vec<IpAddr>, String>, incarnation: u64 },
+    Wake {
+        host: HostId,
+    },
+    Syn {
+        stream: StreamId,
+        attempt: u32,
+    },
+    SynAck {
+        stream: StreamId,
+    },
+    Refused {
+        stream: StreamId,
+    },
+    Arrival {
+        stream: StreamId,
+        to: Side,
+        segment: Segment,
+    },
+    Question {
+        from: HostId,
+        query: QueryId,
+        server: SocketAddr,
+        incarnation: u64,
+    },
+    Answer {
+        to: HostId,
+        query: QueryId,
+        result: Result<Vec<IpAddr>, String>,
+        incarnation: u64,
+    },
 }
 
 /// A network of nodes in virtual time.
@@ -155,7 +178,10 @@ impl VirtualNetwork {
     /// Both clocks, the same for all nodes.
     #[must_use]
     pub const fn now(&self) -> Now {
-        Now { mono: self.now, wall: WallTime(EPOCH + self.now.0) }
+        Now {
+            mono: self.now,
+            wall: WallTime(EPOCH + self.now.0),
+        }
     }
 
     /// Number of machines.
@@ -208,7 +234,9 @@ impl VirtualNetwork {
         let mut tips = hosts
             .into_iter()
             .map(|host| self.running(host).map(|node| node.chain().tip().hash));
-        let Some(first) = tips.next() else { return true };
+        let Some(first) = tips.next() else {
+            return true;
+        };
         first.is_some() && tips.all(|tip| tip == first)
     }
 
@@ -250,7 +278,10 @@ impl VirtualNetwork {
                 return if is_true(self) {
                     Ok(limit)
                 } else {
-                    Err(Stuck { limit, trace: self.trace.tail(60) })
+                    Err(Stuck {
+                        limit,
+                        trace: self.trace.tail(60),
+                    })
                 };
             }
         }
@@ -265,8 +296,14 @@ impl VirtualNetwork {
 
     /// Cuts every link between `left` and `right`, silently: bytes stall, attempts to connect are not answered.
     pub fn cut(&mut self, left: &[HostId], right: &[HostId]) {
-        self.trace.add(self.now, format_args!("=/= {} | {}", self.names(left), self.names(right)));
-        for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
+        self.trace.add(
+            self.now,
+            format_args!("=/= {} | {}", self.names(left), self.names(right)),
+        );
+        for (a, b) in left
+            .iter()
+            .flat_map(|a| right.iter().map(move |b| (*a, *b)))
+        {
             self.weather.cut(a, b);
             self.weather.cut(b, a);
         }
@@ -274,7 +311,10 @@ impl VirtualNetwork {
 
     /// Cuts every link from `from` to `to`, but not back.
     pub fn cut_one_way(&mut self, from: &[HostId], to: &[HostId]) {
-        self.trace.add(self.now, format_args!("=/> {} | {}", self.names(from), self.names(to)));
+        self.trace.add(
+            self.now,
+            format_args!("=/> {} | {}", self.names(from), self.names(to)),
+        );
         for (a, b) in from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))) {
             self.weather.cut(a, b);
         }
@@ -294,7 +334,10 @@ impl VirtualNetwork {
 
     /// Kills a node at once; only its committed writes survive.
     pub fn kill(&mut self, host: HostId) {
-        self.trace.add(self.now, format_args!("{} killed", self.hosts[host].config.name));
+        self.trace.add(
+            self.now,
+            format_args!("{} killed", self.hosts[host].config.name),
+        );
         self.hosts[host].inhabitant = Inhabitant::Nobody;
         self.hosts[host].wake = None;
         for (_, (stream, side)) in std::mem::take(&mut self.hosts[host].connections) {
@@ -317,7 +360,8 @@ impl VirtualNetwork {
         let store: SharedStore = machine.store.clone();
         let node = Node::new(machine.config.clone(), Box::new(store), now)
             .expect("the configuration is possible and the store whole");
-        self.trace.add(self.now, format_args!("{} started", machine.config.name));
+        self.trace
+            .add(self.now, format_args!("{} started", machine.config.name));
         machine.inhabitant = Inhabitant::Node(Box::new(node));
         self.input(host, Input::Tick);
     }
@@ -369,12 +413,16 @@ impl VirtualNetwork {
     /// Whether a stream is open as far as the one who dialled it knows.
     #[must_use]
     pub fn is_open(&self, stream: StreamId) -> bool {
-        self.streams.get(&stream).is_some_and(|stream| stream.is_open(Side::Dialler))
+        self.streams
+            .get(&stream)
+            .is_some_and(|stream| stream.is_open(Side::Dialler))
     }
 
     fn names(&self, hosts: &[HostId]) -> String {
-        let names: Vec<&str> =
-            hosts.iter().map(|host| self.hosts[*host].config.name.as_str()).collect();
+        let names: Vec<&str> = hosts
+            .iter()
+            .map(|host| self.hosts[*host].config.name.as_str())
+            .collect();
         names.join(" ")
     }
 
@@ -389,7 +437,9 @@ impl VirtualNetwork {
             Some(((at, _), _)) if *at <= end => {}
             Some(_) | None => return false,
         }
-        let Some(((at, _), happening)) = self.agenda.pop_first() else { return false };
+        let Some(((at, _), happening)) = self.agenda.pop_first() else {
+            return false;
+        };
         self.now = self.now.max(at);
         match happening {
             Happening::Wake { host } => {
@@ -401,11 +451,25 @@ impl VirtualNetwork {
             Happening::Syn { stream, attempt } => self.syn_arrives(stream, attempt),
             Happening::SynAck { stream } => self.syn_ack_arrives(stream),
             Happening::Refused { stream } => self.refused(stream),
-            Happening::Arrival { stream, to, segment } => self.arrive(stream, to, segment),
-            Happening::Question { from, query, server, incarnation } => {
+            Happening::Arrival {
+                stream,
+                to,
+                segment,
+            } => self.arrive(stream, to, segment),
+            Happening::Question {
+                from,
+                query,
+                server,
+                incarnation,
+            } => {
                 self.question(from, query, server, incarnation);
             }
-            Happening::Answer { to, query, result, incarnation } => {
+            Happening::Answer {
+                to,
+                query,
+                result,
+                incarnation,
+            } => {
                 if self.hosts[to].incarnation == incarnation {
                     self.input(to, Input::Resolved { query, result });
                 }
@@ -418,7 +482,9 @@ impl VirtualNetwork {
     fn input(&mut self, host: HostId, input: Input) {
         let now = self.now();
         let machine = &mut self.hosts[host];
-        let Inhabitant::Node(node) = &mut machine.inhabitant else { return };
+        let Inhabitant::Node(node) = &mut machine.inhabitant else {
+            return;
+        };
         node.handle(now, input);
         let mut outputs = VecDeque::new();
         while let Some(output) = node.poll_output() {
@@ -430,11 +496,11 @@ impl VirtualNetwork {
         }
         if failed {
             self.kill(host);
-        } else if let Some(at) = deadline.map(|at| at.max(self.now)) {
-            if self.hosts[host].wake.is_none_or(|wake| at < wake) {
-                self.hosts[host].wake = Some(at);
-                self.schedule(at, Happening::Wake { host });
-            }
+        } else if let Some(at) = deadline.map(|at| at.max(self.now))
+            && self.hosts[host].wake.is_none_or(|wake| at < wake)
+        {
+            self.hosts[host].wake = Some(at);
+            self.schedule(at, Happening::Wake { host });
         }
     }
 
@@ -451,14 +517,22 @@ impl VirtualNetwork {
             Output::Hangup { conn, reason } => {
                 if let Some((stream, side)) = self.hosts[host].connections.remove(&conn) {
                     let name = &self.hosts[host].config.name;
-                    self.trace.add(self.now, format_args!("{name} hangs up {stream}: {reason}"));
+                    self.trace
+                        .add(self.now, format_args!("{name} hangs up {stream}: {reason}"));
                     self.hang_up(stream, side, Segment::End);
                 }
             }
             Output::Resolve { query, server } => {
                 let incarnation = self.hosts[host].incarnation;
-                let question = Happening::Question { from: host, query, server, incarnation };
-                let delay = self.find_by_ip(server.ip()).map_or(DNS_TIMEOUT, |to| self.weather.delay(host, to));
+                let question = Happening::Question {
+                    from: host,
+                    query,
+                    server,
+                    incarnation,
+                };
+                let delay = self
+                    .find_by_ip(server.ip())
+                    .map_or(DNS_TIMEOUT, |to| self.weather.delay(host, to));
                 self.schedule(self.now + delay, question);
             }
             Output::Reply { id, result } => {
@@ -466,7 +540,10 @@ impl VirtualNetwork {
             }
             Output::Event(event) => {
                 let name = &self.hosts[host].config.name;
-                self.trace.add(self.now, format_args!("{name}: {}", trace::describe(&event)));
+                self.trace.add(
+                    self.now,
+                    format_args!("{name}: {}", trace::describe(&event)),
+                );
                 self.hosts[host].events.push((self.now, event));
             }
         }
@@ -485,14 +562,27 @@ impl VirtualNetwork {
         let answer = seed.and_then(|seed| Some((seed, self.running(seed)?.dns_answer())));
         let Some((seed, mut ips)) = answer else {
             let result = Err("timed out".to_owned());
-            let failure = Happening::Answer { to: from, query, result, incarnation };
+            let failure = Happening::Answer {
+                to: from,
+                query,
+                result,
+                incarnation,
+            };
             self.schedule(self.now + DNS_TIMEOUT, failure);
             return;
         };
         shuffle(&mut self.rng, &mut ips);
         ips.truncate(DNS_ANSWER);
         let at = self.now + self.weather.delay(seed, from);
-        self.schedule(at, Happening::Answer { to: from, query, result: Ok(ips), incarnation });
+        self.schedule(
+            at,
+            Happening::Answer {
+                to: from,
+                query,
+                result: Ok(ips),
+                incarnation,
+            },
+        );
         let ip = self.hosts[from].config.address;
         self.input(seed, Input::DnsAsked { from: ip });
     }
@@ -502,20 +592,33 @@ impl VirtualNetwork {
         self.next_stream += 1;
         let target = self.find_by_ip(remote.ip());
         let name = &self.hosts[host].config.name;
-        self.trace.add(self.now, format_args!("{name} dials {remote} as {id}"));
-        self.hosts[host].connections.insert(conn, (id, Side::Dialler));
+        self.trace
+            .add(self.now, format_args!("{name} dials {remote} as {id}"));
+        self.hosts[host]
+            .connections
+            .insert(conn, (id, Side::Dialler));
         let stream = Stream::new((host, conn), target, remote);
         self.streams.insert(id, stream);
         if let Some(target) = target {
             let at = self.now + self.weather.delay(host, target);
-            self.schedule(at, Happening::Syn { stream: id, attempt: 0 });
+            self.schedule(
+                at,
+                Happening::Syn {
+                    stream: id,
+                    attempt: 0,
+                },
+            );
         }
         id
     }
 
     fn syn_arrives(&mut self, id: StreamId, attempt: u32) {
-        let Some(stream) = self.streams.get(&id) else { return };
-        let (dialler, Some(target)) = (stream.dialler(), stream.target()) else { return };
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let (dialler, Some(target)) = (stream.dialler(), stream.target()) else {
+            return;
+        };
         if !stream.is_open(Side::Dialler) {
             self.streams.remove(&id);
             return;
@@ -523,7 +626,10 @@ impl VirtualNetwork {
         let blocked = self.weather.is_cut(dialler, target) || self.weather.is_cut(target, dialler);
         if blocked || self.weather.loses() {
             let pause = SYN_RETRY * 2_u32.pow(attempt.min(6));
-            let again = Happening::Syn { stream: id, attempt: attempt + 1 };
+            let again = Happening::Syn {
+                stream: id,
+                attempt: attempt + 1,
+            };
             self.schedule(self.now + pause, again);
             return;
         }
@@ -536,31 +642,47 @@ impl VirtualNetwork {
         let conn = self.hosts[target].next_inbound();
         let port = u16::try_from(id.0 % 20_000).expect("below 20,000") + 40_000;
         let from = SocketAddr::new(self.hosts[dialler].config.address, port);
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.accept(target, conn, back);
-        self.hosts[target].connections.insert(conn, (id, Side::Acceptor));
+        self.hosts[target]
+            .connections
+            .insert(conn, (id, Side::Acceptor));
         self.schedule(back, Happening::SynAck { stream: id });
         self.input(target, Input::Accepted { conn, remote: from });
     }
 
     fn syn_ack_arrives(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get(&id) else { return };
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
         if let Some((host, conn)) = stream.end(Side::Dialler) {
             self.input(host, Input::Connected { conn });
         }
     }
 
     fn refused(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.remove(&id) else { return };
+        let Some(stream) = self.streams.remove(&id) else {
+            return;
+        };
         if let Some((host, conn)) = stream.end(Side::Dialler) {
             self.hosts[host].connections.remove(&conn);
-            self.input(host, Input::DialFailed { conn, reason: "connection refused".to_owned() });
+            self.input(
+                host,
+                Input::DialFailed {
+                    conn,
+                    reason: "connection refused".to_owned(),
+                },
+            );
         }
     }
 
     /// Sends a segment from `from` to the other side, after everything sent before.
     fn transmit(&mut self, id: StreamId, from: Side, segment: Segment) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let (Some(sender), Some(receiver)) = (stream.host(from), stream.host(from.other())) else {
             return;
         };
@@ -569,11 +691,20 @@ impl VirtualNetwork {
             delay += stream::FIRST_RETRANSMISSION;
         }
         let at = stream.arrival(from.other(), self.now + delay);
-        self.schedule(at, Happening::Arrival { stream: id, to: from.other(), segment });
+        self.schedule(
+            at,
+            Happening::Arrival {
+                stream: id,
+                to: from.other(),
+                segment,
+            },
+        );
     }
 
     fn arrive(&mut self, id: StreamId, to: Side, segment: Segment) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let (Some(sender), Some(receiver)) = (stream.host(to.other()), stream.host(to)) else {
             return;
         };
@@ -590,7 +721,8 @@ impl VirtualNetwork {
         };
         let name = &self.hosts[host].config.name;
         let from = &self.hosts[sender].config.name;
-        self.trace.add(self.now, format_args!("{name} <- {from} {id} {segment}"));
+        self.trace
+            .add(self.now, format_args!("{name} <- {from} {id} {segment}"));
         if let Inhabitant::Stranger(heard) = &mut self.hosts[host].inhabitant {
             match segment {
                 Segment::Bytes(bytes) => heard.entry(id).or_default().extend(bytes),
@@ -602,20 +734,32 @@ impl VirtualNetwork {
             Segment::Bytes(bytes) => self.input(host, Input::Received { conn, bytes }),
             Segment::End | Segment::Reset => {
                 let ended = matches!(segment, Segment::End);
-                let reason = if ended { ENDED } else { "connection reset by peer" };
+                let reason = if ended {
+                    ENDED
+                } else {
+                    "connection reset by peer"
+                };
                 self.hosts[host].connections.remove(&conn);
                 stream.close(to);
                 if stream.is_over() {
                     self.streams.remove(&id);
                 }
-                self.input(host, Input::Closed { conn, reason: reason.to_owned() });
+                self.input(
+                    host,
+                    Input::Closed {
+                        conn,
+                        reason: reason.to_owned(),
+                    },
+                );
             }
         }
     }
 
     /// One end is gone; the other learns of it behind everything sent before.
     fn hang_up(&mut self, id: StreamId, side: Side, last: Segment) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.close(side);
         if stream.host(side.other()).is_none() || stream.is_over() {
             self.streams.remove(&id);
@@ -626,22 +770,38 @@ impl VirtualNetwork {
 
     /// Lets what stalled on the way to `to` go on.
     fn resume(&mut self, id: StreamId, to: Side) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let (Some(sender), Some(receiver)) = (stream.host(to.other()), stream.host(to)) else {
             return;
         };
-        let Some((retransmission, segments)) = stream.resume(to, self.now) else { return };
+        let Some((retransmission, segments)) = stream.resume(to, self.now) else {
+            return;
+        };
         for segment in segments {
             let at = retransmission + self.weather.delay(sender, receiver);
-            let Some(stream) = self.streams.get_mut(&id) else { return };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                return;
+            };
             let at = stream.arrival(to, at);
-            self.schedule(at, Happening::Arrival { stream: id, to, segment });
+            self.schedule(
+                at,
+                Happening::Arrival {
+                    stream: id,
+                    to,
+                    segment,
+                },
+            );
         }
     }
 
     /// Addresses of several machines.
     #[must_use]
     pub fn addresses(&self, hosts: &[HostId]) -> BTreeSet<IpAddr> {
-        hosts.iter().map(|host| self.hosts[*host].config.address).collect()
+        hosts
+            .iter()
+            .map(|host| self.hosts[*host].config.address)
+            .collect()
     }
 }

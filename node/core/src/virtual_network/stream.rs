@@ -78,8 +78,16 @@ impl Stream {
         target: Option<HostId>,
         remote: SocketAddr,
     ) -> Self {
-        let dialler = End { host: Some(host), conn: Some(conn), ..End::default() };
-        Self { remote, target, ends: [dialler, End::default()] }
+        let dialler = End {
+            host: Some(host),
+            conn: Some(conn),
+            ..End::default()
+        };
+        Self {
+            remote,
+            target,
+            ends: [dialler, End::default()],
+        }
     }
 
     pub(super) const fn remote(&self) -> SocketAddr {

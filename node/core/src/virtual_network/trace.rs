@@ -18,7 +18,11 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) const fn new(kept: usize) -> Self {
-        Self { kept, lines: VecDeque::new(), fingerprint: 0xcbf2_9ce4_8422_2325 }
+        Self {
+            kept,
+            lines: VecDeque::new(),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+        }
     }
 
     pub(super) fn add(&mut self, now: Instant, what: fmt::Arguments<'_>) {
@@ -78,27 +82,59 @@ impl<'a> Iterator for Commands<'a> {
     fn next(&mut self) -> Option<&'a str> {
         let name = self.0.get(4..16)?;
         let length = u32::from_le_bytes(self.0.get(16..20)?.try_into().ok()?);
-        self.0 = self.0.get(24 + usize::try_from(length).ok()?..).unwrap_or_default();
-        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        self.0 = self
+            .0
+            .get(24 + usize::try_from(length).ok()?..)
+            .unwrap_or_default();
+        let end = name
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(name.len());
         std::str::from_utf8(&name[..end]).ok()
     }
 }
 
 /// An event in a few words.
 pub(super) fn describe(event: &Event) -> String {
-    let short = |hash: &str| hash.get(hash.len().saturating_sub(8)..).unwrap_or(hash).to_owned();
+    let short = |hash: &str| {
+        hash.get(hash.len().saturating_sub(8)..)
+            .unwrap_or(hash)
+            .to_owned()
+    };
     match event {
-        Event::PeerConnected { peer, address, inbound, .. } => {
-            format!("peer {peer} {} {address}", if *inbound { "<-" } else { "->" })
+        Event::PeerConnected {
+            peer,
+            address,
+            inbound,
+            ..
+        } => {
+            format!(
+                "peer {peer} {} {address}",
+                if *inbound { "<-" } else { "->" }
+            )
         }
-        Event::PeerDisconnected { peer, address, reason } => {
+        Event::PeerDisconnected {
+            peer,
+            address,
+            reason,
+        } => {
             format!("peer {peer} {address} lost: {reason}")
         }
-        Event::BlockAccepted { hash, height, source, .. } => {
+        Event::BlockAccepted {
+            hash,
+            height,
+            source,
+            ..
+        } => {
             format!("block {} at {height} from {source:?}", short(hash))
         }
         Event::TipChanged { hash, height, .. } => format!("tip {} at {height}", short(hash)),
-        Event::ChainReorganised { fork_height, disconnected, connected, .. } => {
+        Event::ChainReorganised {
+            fork_height,
+            disconnected,
+            connected,
+            ..
+        } => {
             format!("reorganised above {fork_height}: -{disconnected} +{connected}")
         }
         other => format!("{other:?}"),

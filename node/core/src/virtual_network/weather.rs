@@ -40,7 +40,12 @@ pub(super) struct Weather {
 impl Weather {
     pub(super) fn new(climate: Climate, mut rng: ChaCha12Rng) -> Self {
         let seed = rng.next_u64();
-        Self { climate, rng, seed, cuts: BTreeSet::new() }
+        Self {
+            climate,
+            rng,
+            seed,
+            cuts: BTreeSet::new(),
+        }
     }
 
     pub(super) fn cut(&mut self, from: HostId, to: HostId) {
@@ -59,8 +64,14 @@ impl Weather {
 
     /// One-way delay now: the link's own, and up to a fifth more.
     pub(super) fn delay(&mut self, from: HostId, to: HostId) -> Duration {
-        let Climate { min_delay, max_delay, .. } = self.climate;
-        let span = u64::try_from((max_delay - min_delay).as_nanos()).unwrap_or(u64::MAX).max(1);
+        let Climate {
+            min_delay,
+            max_delay,
+            ..
+        } = self.climate;
+        let span = u64::try_from((max_delay - min_delay).as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let link = u64::try_from(from * 65_537 + to).unwrap_or(u64::MAX);
         let own = min_delay + Duration::from_nanos(mix(self.seed ^ mix(link)) % span);
         let fifth = u64::try_from(own.as_nanos() / 5).unwrap_or(u64::MAX).max(1);

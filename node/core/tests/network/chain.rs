@@ -12,7 +12,10 @@ use crate::testnet::{SECOND, Testnet, with_seeds};
 #[test]
 fn a_mined_block_reaches_all_within_a_second() {
     with_seeds("blocks", 30, |seed| {
-        let climate = Climate { loss: (seed % 3) as f64 * 0.02, ..Climate::default() };
+        let climate = Climate {
+            loss: (seed % 3) as f64 * 0.02,
+            ..Climate::default()
+        };
         let mut testnet = Testnet::with_climate(seed, climate);
         testnet.populate(20, 0);
         testnet.connect().unwrap();
@@ -30,7 +33,10 @@ fn a_routing_node_passes_headers_on_and_takes_no_blocks() {
     let mut testnet = Testnet::new(1);
     testnet.populate(5, 0);
     let routing = testnet.add(|config| config.roles = [Role::Routing].into());
-    testnet.network.run_until(|n| n.peers(routing) == 5, 3 * SECOND).unwrap();
+    testnet
+        .network
+        .run_until(|n| n.peers(routing) == 5, 3 * SECOND)
+        .unwrap();
     let hash = testnet.mine(testnet.nodes[0], 3)[2];
     let learns = |n: &netsplit_core::virtual_network::VirtualNetwork| {
         n.node(routing).chain().best_header().hash == hash
@@ -47,16 +53,29 @@ fn a_payment_spreads_and_is_mined() {
         let wallet = testnet.add(|config| config.roles = [Role::Wallet].into());
         testnet.populate(6, 0);
         testnet.connect().unwrap();
-        let payee = match testnet.network.command(wallet, Command::NewAddress).unwrap() {
+        let payee = match testnet
+            .network
+            .command(wallet, Command::NewAddress)
+            .unwrap()
+        {
             Reply::Address(address) => address.script_pubkey(),
             other => panic!("{other:?}"),
         };
-        let send = Command::SendToAddress { script: payee, amount: Amount::ONE_BTC, fee_rate: None };
-        let Reply::Sent(txid) = testnet.network.command(wallet, send).unwrap() else { panic!() };
+        let send = Command::SendToAddress {
+            script: payee,
+            amount: Amount::ONE_BTC,
+            fee_rate: None,
+        };
+        let Reply::Sent(txid) = testnet.network.command(wallet, send).unwrap() else {
+            panic!()
+        };
         let all = testnet.nodes.clone();
         let spread = |n: &netsplit_core::virtual_network::VirtualNetwork| {
             let mined = n.tip(all[0]).height > 101;
-            mined || all.iter().all(|node| n.node(*node).mempool().contains(&txid))
+            mined
+                || all
+                    .iter()
+                    .all(|node| n.node(*node).mempool().contains(&txid))
         };
         testnet.network.run_until(spread, SECOND).unwrap();
         let gone = |n: &netsplit_core::virtual_network::VirtualNetwork| {

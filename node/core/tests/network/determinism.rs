@@ -7,7 +7,10 @@ use netsplit_core::virtual_network::Climate;
 use crate::testnet::{SECOND, Testnet};
 
 fn run(seed: u64) -> (u64, String) {
-    let climate = Climate { loss: 0.02, ..Climate::default() };
+    let climate = Climate {
+        loss: 0.02,
+        ..Climate::default()
+    };
     let mut testnet = Testnet::with_climate(seed, climate);
     testnet.populate(10, 3);
     let (left, right) = (testnet.nodes[..5].to_vec(), testnet.nodes[5..].to_vec());

@@ -37,7 +37,12 @@ fn nodes_that_start_at_once_find_each_other() {
         }
         let taken = testnet.connect().unwrap();
         assert!(taken < 2 * SECOND, "{taken:?}");
-        assert!(testnet.nodes.iter().all(|node| testnet.network.peers(*node) <= 15));
+        assert!(
+            testnet
+                .nodes
+                .iter()
+                .all(|node| testnet.network.peers(*node) <= 15)
+        );
     });
 }
 
@@ -53,7 +58,14 @@ fn a_pair_has_one_connection_however_they_dial() {
             });
         }
         testnet.network.run_for(3 * SECOND);
-        assert_eq!(testnet.nodes.iter().map(|n| testnet.network.peers(*n)).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(
+            testnet
+                .nodes
+                .iter()
+                .map(|n| testnet.network.peers(*n))
+                .collect::<Vec<_>>(),
+            [1, 1]
+        );
         let before = testnet.network.events(testnet.nodes[0]).len();
         testnet.network.run_for(5 * SECOND);
         let quiet = testnet.network.events(testnet.nodes[0])[before..]
@@ -70,18 +82,30 @@ fn the_dns_seed_names_who_lives_and_nobody_else() {
         testnet.populate(10, 0);
         let all = testnet.network.addresses(&testnet.nodes);
         let named = |n: &netsplit_core::virtual_network::VirtualNetwork, host| {
-            n.node(host).dns_answer().into_iter().collect::<std::collections::BTreeSet<_>>()
+            n.node(host)
+                .dns_answer()
+                .into_iter()
+                .collect::<std::collections::BTreeSet<_>>()
         };
         let host = testnet.seed;
-        testnet.network.run_until(|n| named(n, host) == all, 3 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| named(n, host) == all, 3 * SECOND)
+            .unwrap();
         let dead = testnet.nodes[3];
         testnet.network.kill(dead);
         let mut living = testnet.nodes.clone();
         living.retain(|node| *node != dead);
         let living = testnet.network.addresses(&living);
-        testnet.network.run_until(|n| named(n, host) == living, 4 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| named(n, host) == living, 4 * SECOND)
+            .unwrap();
         testnet.network.restart(dead);
-        testnet.network.run_until(|n| named(n, host) == all, 4 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| named(n, host) == all, 4 * SECOND)
+            .unwrap();
     });
 }
 
@@ -98,12 +122,22 @@ fn without_the_seed_the_known_carry_on_and_newcomers_wait_for_it() {
         testnet.network.kill(restarted);
         testnet.network.run_for(2 * SECOND);
         testnet.network.restart(restarted);
-        testnet.network.run_until(|n| n.peers(restarted) >= 8, SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| n.peers(restarted) >= 8, SECOND)
+            .unwrap();
         let newcomer = testnet.add(|_| {});
         testnet.network.run_for(5 * SECOND);
-        assert_eq!(testnet.network.peers(newcomer), 0, "nobody knows of it, and it of nobody");
+        assert_eq!(
+            testnet.network.peers(newcomer),
+            0,
+            "nobody knows of it, and it of nobody"
+        );
         testnet.network.restart(testnet.seed);
-        testnet.network.run_until(|n| n.peers(newcomer) >= 8, 5 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| n.peers(newcomer) >= 8, 5 * SECOND)
+            .unwrap();
         testnet.converge(3 * SECOND).unwrap();
     });
 }

@@ -57,7 +57,11 @@ impl Scene {
         let victim = testnet.address(testnet.nodes[0]);
         let stream = testnet.network.stranger_dials(stranger, victim);
         testnet.network.run_for(SECOND / 10);
-        Self { testnet, stranger, stream }
+        Self {
+            testnet,
+            stranger,
+            stream,
+        }
     }
 
     /// ... after a proper handshake.
@@ -80,7 +84,10 @@ impl Scene {
     }
 
     fn hears(&mut self) -> Vec<NetworkMessage> {
-        let bytes = self.testnet.network.stranger_heard(self.stranger, self.stream);
+        let bytes = self
+            .testnet
+            .network
+            .stranger_heard(self.stranger, self.stream);
         let mut decoder = wire::Decoder::new(Magic::REGTEST);
         decoder.push(&bytes);
         std::iter::from_fn(|| decoder.next_message().unwrap()).collect()
@@ -91,22 +98,32 @@ impl Scene {
     }
 
     /// The node is as it was, and goes on.
-    fn is_harmless(mut self) {
+    fn proves_harmless(mut self) {
         let heights = |scene: &Self| {
-            scene.testnet.nodes.iter().map(|n| scene.testnet.network.tip(*n).height).collect::<Vec<_>>()
+            scene
+                .testnet
+                .nodes
+                .iter()
+                .map(|n| scene.testnet.network.tip(*n).height)
+                .collect::<Vec<_>>()
         };
         assert_eq!(heights(&self), [5, 5, 5]);
         let peers = self.testnet.network.node(self.testnet.nodes[0]).peers();
-        assert_eq!(peers.filter(|peer| peer.user_agent != "/stranger:1.0/").count(), 2);
+        assert_eq!(
+            peers
+                .filter(|peer| peer.user_agent != "/stranger:1.0/")
+                .count(),
+            2
+        );
         self.testnet.mine(self.testnet.nodes[1], 1);
         self.testnet.converge(SECOND).unwrap();
         assert_eq!(heights(&self), [6, 6, 6]);
     }
 
-    fn is_hung_up_on(self) {
+    fn proves_refused(self) {
         assert!(!self.is_connected(), "the connection is over");
         assert_eq!(self.testnet.network.peers(self.testnet.nodes[0]), 2);
-        self.is_harmless();
+        self.proves_harmless();
     }
 }
 
@@ -128,17 +145,20 @@ fn garbage_wrong_magic_bad_checksums_and_oversized_messages_end_the_connection()
     let oversized = frame("block", 4_000_001, [0; 4], &[]);
     let short = wire::encode(
         Magic::REGTEST,
-        NetworkMessage::Unknown { command: "x".try_into().unwrap(), payload: vec![0xff; 3] },
+        NetworkMessage::Unknown {
+            command: "x".try_into().unwrap(),
+            payload: vec![0xff; 3],
+        },
     );
     let malformed = [&short[..4], b"headers\0\0\0\0\0", &short[16..]].concat();
     let garbage = (0..1000_u32).map(|i| (i * 7 + 3) as u8).collect();
     for bytes in [wrong_magic, bad_checksum, oversized, malformed, garbage] {
         let mut before = Scene::new();
         before.utters(bytes.clone());
-        before.is_hung_up_on();
+        before.proves_refused();
         let mut after = Scene::greeted();
         after.utters(bytes);
-        after.is_hung_up_on();
+        after.proves_refused();
     }
 }
 
@@ -146,27 +166,39 @@ fn garbage_wrong_magic_bad_checksums_and_oversized_messages_end_the_connection()
 fn one_who_says_nothing_is_given_up_and_unknown_words_are_ignored() {
     let mut mute = Scene::new();
     mute.testnet.network.run_for(6 * SECOND);
-    mute.is_hung_up_on();
+    mute.proves_refused();
 
     let mut odd = Scene::greeted();
-    odd.says(NetworkMessage::Unknown { command: "hello".try_into().unwrap(), payload: vec![1; 99] });
+    odd.says(NetworkMessage::Unknown {
+        command: "hello".try_into().unwrap(),
+        payload: vec![1; 99],
+    });
     odd.says(NetworkMessage::WtxidRelay);
     odd.says(NetworkMessage::Pong(12));
     odd.says(NetworkMessage::Verack);
     odd.says(NetworkMessage::Version(version()));
     assert!(odd.is_connected());
-    odd.is_harmless();
+    odd.proves_harmless();
 }
 
 #[test]
 fn the_incompatible_are_refused() {
-    let old = VersionMessage { version: 31_799, ..version() };
-    let without_witness = VersionMessage { services: ServiceFlags::NETWORK, ..version() };
-    let talkative = VersionMessage { user_agent: "x".repeat(300), ..version() };
+    let old = VersionMessage {
+        version: 31_799,
+        ..version()
+    };
+    let without_witness = VersionMessage {
+        services: ServiceFlags::NETWORK,
+        ..version()
+    };
+    let talkative = VersionMessage {
+        user_agent: "x".repeat(300),
+        ..version()
+    };
     for version in [old, without_witness, talkative] {
         let mut scene = Scene::new();
         scene.says(NetworkMessage::Version(version));
-        scene.is_hung_up_on();
+        scene.proves_refused();
     }
 }
 
@@ -183,7 +215,7 @@ fn words_before_the_handshake_have_no_effect() {
     scene.says(NetworkMessage::Verack);
     scene.says(NetworkMessage::Ping(6));
     assert!(scene.hears().contains(&NetworkMessage::Pong(6)));
-    scene.is_harmless();
+    scene.proves_harmless();
 }
 
 #[test]
@@ -191,16 +223,28 @@ fn floods_of_addresses_are_bounded_and_mostly_ignored() {
     let mut scene = Scene::greeted();
     let address = |i: u32| {
         let ip = [60 + (i >> 16) as u8, (i >> 8) as u8, i as u8, 1];
-        (1_700_000_000, Address::new(&(ip, 18444).into(), ServiceFlags::NETWORK))
+        (
+            1_700_000_000,
+            Address::new(&(ip, 18444).into(), ServiceFlags::NETWORK),
+        )
     };
     for message in 0..20 {
-        scene.says(NetworkMessage::Addr((message * 1000..(message + 1) * 1000).map(address).collect()));
+        scene.says(NetworkMessage::Addr(
+            (message * 1000..(message + 1) * 1000)
+                .map(address)
+                .collect(),
+        ));
     }
-    let known = scene.testnet.network.node(scene.testnet.nodes[0]).addresses().count();
+    let known = scene
+        .testnet
+        .network
+        .node(scene.testnet.nodes[0])
+        .addresses()
+        .count();
     assert!(known <= 1_100, "{known} addresses");
     assert!(scene.is_connected());
     scene.says(NetworkMessage::Addr((0..1001).map(address).collect()));
-    scene.is_hung_up_on();
+    scene.proves_refused();
 }
 
 #[test]
@@ -208,7 +252,10 @@ fn headers_that_never_connect_end_the_connection_and_one_such_is_asked_about() {
     let mut scene = Scene::greeted();
     let stray = |number: u8| {
         let prev_blockhash = BlockHash::from_byte_array([7 + number; 32]);
-        let mut header = Header { prev_blockhash, ..genesis_block(Network::Regtest).header };
+        let mut header = Header {
+            prev_blockhash,
+            ..genesis_block(Network::Regtest).header
+        };
         while header.validate_pow(header.target()).is_err() {
             header.nonce += 1;
         }
@@ -216,11 +263,14 @@ fn headers_that_never_connect_end_the_connection_and_one_such_is_asked_about() {
     };
     scene.says(NetworkMessage::Headers(vec![stray(0)]));
     let asks = |message: &NetworkMessage| matches!(message, NetworkMessage::GetHeaders(_));
-    assert!(scene.hears().iter().any(asks), "the node asks for what is between");
+    assert!(
+        scene.hears().iter().any(asks),
+        "the node asks for what is between"
+    );
     for number in 1..20 {
         scene.says(NetworkMessage::Headers(vec![stray(number)]));
     }
-    scene.is_hung_up_on();
+    scene.proves_refused();
 }
 
 #[test]
@@ -237,7 +287,7 @@ fn invalid_headers_blocks_and_transactions_end_the_connection() {
         greedy.header.nonce += 1;
     }
     scene.says(NetworkMessage::Block(greedy));
-    scene.is_hung_up_on();
+    scene.proves_refused();
 
     let mut scene = Scene::greeted();
     let mut worthless = tip.header;
@@ -246,7 +296,7 @@ fn invalid_headers_blocks_and_transactions_end_the_connection() {
         worthless.nonce += 1;
     }
     scene.says(NetworkMessage::Headers(vec![worthless]));
-    scene.is_hung_up_on();
+    scene.proves_refused();
 
     let mut scene = Scene::greeted();
     let empty = Transaction {
@@ -256,9 +306,12 @@ fn invalid_headers_blocks_and_transactions_end_the_connection() {
         output: tip.txdata[0].output.clone(),
     };
     // Without inputs it is not even well-formed on the wire: as a coinbase it is.
-    let loose = Transaction { input: tip.txdata[0].input.clone(), ..empty };
+    let loose = Transaction {
+        input: tip.txdata[0].input.clone(),
+        ..empty
+    };
     scene.says(NetworkMessage::Tx(loose));
-    scene.is_hung_up_on();
+    scene.proves_refused();
 }
 
 #[test]
@@ -269,8 +322,9 @@ fn unsolicited_and_greedy_words_cost_nothing() {
         bytes[..4].copy_from_slice(&i.to_le_bytes());
         bytes
     };
-    let blocks: Vec<Inventory> =
-        (0..5000).map(|i| Inventory::Block(BlockHash::from_byte_array(hash(i)))).collect();
+    let blocks: Vec<Inventory> = (0..5000)
+        .map(|i| Inventory::Block(BlockHash::from_byte_array(hash(i))))
+        .collect();
     let transactions: Vec<Inventory> = (0..5000)
         .map(|i| Inventory::Transaction(bitcoin::Txid::from_byte_array(hash(i))))
         .collect();
@@ -281,7 +335,13 @@ fn unsolicited_and_greedy_words_cost_nothing() {
     let missing: usize = scene
         .hears()
         .iter()
-        .map(|message| if let NetworkMessage::NotFound(items) = message { items.len() } else { 0 })
+        .map(|message| {
+            if let NetworkMessage::NotFound(items) = message {
+                items.len()
+            } else {
+                0
+            }
+        })
         .sum();
     assert_eq!(missing, 5000, "all of it is answered");
     let genesis = genesis_block(Network::Regtest);
@@ -289,10 +349,12 @@ fn unsolicited_and_greedy_words_cost_nothing() {
     assert!(scene.is_connected());
     scene.says(NetworkMessage::GetHeaders(GetHeadersMessage {
         version: 70016,
-        locator_hashes: (0..102).map(|i| BlockHash::from_byte_array(hash(i))).collect(),
+        locator_hashes: (0..102)
+            .map(|i| BlockHash::from_byte_array(hash(i)))
+            .collect(),
         stop_hash: BlockHash::all_zeros(),
     }));
-    scene.is_hung_up_on();
+    scene.proves_refused();
 }
 
 #[test]
@@ -309,15 +371,22 @@ fn a_stranger_is_served_headers_and_blocks() {
         _ => None,
     });
     assert_eq!(headers.unwrap().last(), Some(&tip.header));
-    scene.says(NetworkMessage::GetData(vec![Inventory::WitnessBlock(tip.block_hash())]));
+    scene.says(NetworkMessage::GetData(vec![Inventory::WitnessBlock(
+        tip.block_hash(),
+    )]));
     assert!(scene.hears().contains(&NetworkMessage::Block(tip.clone())));
-    scene.says(NetworkMessage::GetData(vec![Inventory::Block(tip.block_hash())]));
+    scene.says(NetworkMessage::GetData(vec![Inventory::Block(
+        tip.block_hash(),
+    )]));
     let stripped = scene.hears().into_iter().find_map(|message| match message {
         NetworkMessage::Block(block) => Some(block),
         _ => None,
     });
     let stripped = stripped.unwrap();
     assert_eq!(stripped.block_hash(), tip.block_hash());
-    assert!(stripped.txdata[0].input[0].witness.is_empty(), "as BIP144 wants it");
-    scene.is_harmless();
+    assert!(
+        stripped.txdata[0].input[0].witness.is_empty(),
+        "as BIP144 wants it"
+    );
+    scene.proves_harmless();
 }

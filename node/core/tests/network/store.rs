@@ -14,10 +14,15 @@ fn nodes_that_crash_while_others_mine_lose_nothing() {
             let victim = testnet.nodes[((seed + 3 * round) % 8) as usize];
             let before = testnet.network.tip(victim);
             testnet.network.kill(victim);
-            testnet.network.run_for(SECOND / 10 * (1 + (seed + round) as u32 % 15));
+            testnet
+                .network
+                .run_for(SECOND / 10 * (1 + (seed + round) as u32 % 15));
             testnet.network.restart(victim);
             let after = testnet.network.tip(victim);
-            assert!(after.work >= before.work, "round {round}: the chain is as it was");
+            assert!(
+                after.work >= before.work,
+                "round {round}: the chain is as it was"
+            );
             testnet.network.run_for(SECOND / 2);
         }
         testnet.connect().unwrap();
@@ -33,13 +38,23 @@ fn a_failing_store_stops_the_node_before_it_tells_anybody() {
         testnet.connect().unwrap();
         let victim = testnet.nodes[0];
         testnet.network.fail_store_after(victim, seed % 30);
-        testnet.network.run_until(|n| n.running(victim).is_none(), 120 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| n.running(victim).is_none(), 120 * SECOND)
+            .unwrap();
         let last = &testnet.network.events(victim).last().unwrap().1;
         assert!(matches!(last, Event::StoreFailed { .. }), "{last:?}");
         testnet.network.run_for(2 * SECOND);
-        let told: u32 = testnet.nodes[1..].iter().map(|n| testnet.network.tip(*n).height).max().unwrap();
+        let told: u32 = testnet.nodes[1..]
+            .iter()
+            .map(|n| testnet.network.tip(*n).height)
+            .max()
+            .unwrap();
         testnet.network.restart(victim);
-        assert!(testnet.network.tip(victim).height >= told, "what others know it knows");
+        assert!(
+            testnet.network.tip(victim).height >= told,
+            "what others know it knows"
+        );
         testnet.connect().unwrap();
         testnet.converge(3 * SECOND).unwrap();
     });

@@ -17,12 +17,16 @@ fn late_joiner(seed: u64, sync: Sync, blocks: u32) {
 
 #[test]
 fn a_late_joiner_gets_500_blocks_headers_first() {
-    with_seeds("late_headers", 6, |seed| late_joiner(seed, Sync::Headers, 500));
+    with_seeds("late_headers", 6, |seed| {
+        late_joiner(seed, Sync::Headers, 500)
+    });
 }
 
 #[test]
 fn a_late_joiner_gets_500_blocks_by_getblocks() {
-    with_seeds("late_blocks", 6, |seed| late_joiner(seed, Sync::Blocks, 500));
+    with_seeds("late_blocks", 6, |seed| {
+        late_joiner(seed, Sync::Blocks, 500)
+    });
 }
 
 #[test]
@@ -38,18 +42,28 @@ fn more_than_one_answer_to_getheaders_is_needed_for_2100_blocks() {
 #[test]
 fn a_late_joiner_is_not_kept_waiting_by_the_silent() {
     with_seeds("late_cut", 20, |seed| {
-        let sync = if seed % 2 == 0 { Sync::Headers } else { Sync::Blocks };
+        let sync = if seed % 2 == 0 {
+            Sync::Headers
+        } else {
+            Sync::Blocks
+        };
         let mut testnet = Testnet::new(seed);
         testnet.populate(5, 0);
         testnet.connect().unwrap();
         testnet.mine(testnet.nodes[0], 300);
         testnet.converge(20 * SECOND).unwrap();
         let late = testnet.add(|config| config.sync = sync);
-        testnet.network.run_until(|n| n.tip(late).height > 20, 5 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| n.tip(late).height > 20, 5 * SECOND)
+            .unwrap();
         // All but one fall silent in the middle of it.
         let silent = testnet.nodes[..4].to_vec();
         testnet.network.cut(&[late], &silent);
-        testnet.network.run_until(|n| n.tip(late).height == 300, 8 * SECOND).unwrap();
+        testnet
+            .network
+            .run_until(|n| n.tip(late).height == 300, 8 * SECOND)
+            .unwrap();
     });
 }
 
@@ -59,7 +73,11 @@ fn both_strategies_mix() {
         let mut testnet = Testnet::new(seed);
         for index in 0..10 {
             testnet.add(|config| {
-                config.sync = if index % 2 == 0 { Sync::Headers } else { Sync::Blocks };
+                config.sync = if index % 2 == 0 {
+                    Sync::Headers
+                } else {
+                    Sync::Blocks
+                };
             });
         }
         testnet.connect().unwrap();

@@ -49,17 +49,30 @@ impl Testnet {
         config.roles = [Role::DnsSeed].into();
         config.seed = root(number, 0);
         let seed = network.add(config);
-        Self { network, seed, nodes: Vec::new(), number, premine: None }
+        Self {
+            network,
+            seed,
+            nodes: Vec::new(),
+            number,
+            premine: None,
+        }
     }
 
     /// Nodes added from now on build these blocks first, paid to the nodes with the given indices.
     pub(crate) fn premined(mut self, blocks: u32, payees: &[usize]) -> Self {
         let payee = |index: &usize| {
-            let seed = hex::decode(root(self.number, index + 1)).unwrap().try_into().unwrap();
+            let seed = hex::decode(root(self.number, index + 1))
+                .unwrap()
+                .try_into()
+                .unwrap();
             wallet::payee_script(&seed).to_hex_string()
         };
         let payees = payees.iter().map(payee).collect();
-        self.premine = Some(Premine { blocks, time: 1_699_000_000, payees });
+        self.premine = Some(Premine {
+            blocks,
+            time: 1_699_000_000,
+            payees,
+        });
         self
     }
 
@@ -88,7 +101,9 @@ impl Testnet {
             self.add(|config| {
                 if index < miners {
                     config.roles.insert(Role::Miner);
-                    config.miner = Some(MinerConfig { share: 1.0 / miners as f64 });
+                    config.miner = Some(MinerConfig {
+                        share: 1.0 / miners as f64,
+                    });
                 }
             });
             self.network.run_for(SECOND / 10);
@@ -99,7 +114,10 @@ impl Testnet {
     pub(crate) fn connect(&mut self) -> Result<Duration, Stuck> {
         let nodes = self.nodes.clone();
         let enough = nodes.len().saturating_sub(1).min(8);
-        self.network.run_until(|n| nodes.iter().all(|node| n.peers(*node) >= enough), 10 * SECOND)
+        self.network.run_until(
+            |n| nodes.iter().all(|node| n.peers(*node) >= enough),
+            10 * SECOND,
+        )
     }
 
     /// Mines blocks on one node, each a little later than the one before.
@@ -115,7 +133,8 @@ impl Testnet {
     /// Waits until all nodes have one tip.
     pub(crate) fn converge(&mut self, limit: Duration) -> Result<Duration, Stuck> {
         let nodes = self.nodes.clone();
-        self.network.run_until(|n| n.agree(nodes.iter().copied()), limit)
+        self.network
+            .run_until(|n| n.agree(nodes.iter().copied()), limit)
     }
 
     /// Where a node listens.
@@ -127,7 +146,10 @@ impl Testnet {
     /// The active tip's block.
     pub(crate) fn tip_block(&self, host: HostId) -> Block {
         let node = self.network.node(host);
-        node.chain().block(node.db(), &node.chain().tip().hash).unwrap().unwrap()
+        node.chain()
+            .block(node.db(), &node.chain().tip().hash)
+            .unwrap()
+            .unwrap()
     }
 }
 

@@ -62,7 +62,7 @@ impl Lan {
         };
         let host = lan.name(0);
         let mut script = format!(
-            "ip netns add {host}; ip -n {host} link add br0 type bridge; \
+            "ip netns add {host}; ip -n {host} link add br0 address 02:42:0a:4d:00:fe type bridge; \
              ip -n {host} addr add 10.77.0.254/24 dev br0; ip -n {host} link set br0 up;"
         );
         for node in 1..=count {
@@ -116,15 +116,16 @@ impl Lan {
         socket
     }
 
-    /// The host exchanges a packet with every node, so that it knows where each is.
+    /// Every node exchanges a packet with the host, which then knows where each is. The node begins: after a restart it is
+    /// the one that announces its new MAC address.
     fn greet(&self) {
         let host = self.udp(0, 7);
         for node in 1..=self.count {
             let socket = self.udp(node, 7);
-            host.send_to(b"hello", (address(node), 7)).unwrap();
-            let (_, from) = socket.recv_from(&mut [0; 16]).unwrap();
-            socket.send_to(b"hello", from).unwrap();
-            host.recv_from(&mut [0; 16]).unwrap();
+            socket.send_to(b"hello", (address(254), 7)).unwrap();
+            let (_, from) = host.recv_from(&mut [0; 16]).unwrap();
+            host.send_to(b"hello", from).unwrap();
+            socket.recv_from(&mut [0; 16]).unwrap();
         }
     }
 

@@ -457,7 +457,7 @@ impl Node {
         while let Some(effect) = self.out.next() {
             match effect {
                 Effect::Send(conn, message) => {
-                    self.send(conn, wire::encode(self.magic, message), now)
+                    self.send(conn, wire::encode(self.magic, message), now);
                 }
                 Effect::SendBlock(conn, block) => {
                     self.send(conn, wire::encode_block(self.magic, &block), now);

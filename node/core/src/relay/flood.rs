@@ -175,3 +175,129 @@ impl Relay for Flood {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use bitcoin::{ScriptBuf, hashes::Hash as _};
+    use netsplit_api::config::ChainNetwork;
+
+    use super::*;
+    use crate::{
+        chain::BlockOutcome, db::Db, mempool::Mempool, miner, store::MemoryStore, time::WallTime,
+    };
+
+    const ALICE: ConnId = ConnId(1);
+    const BOB: ConnId = ConnId(2);
+
+    /// A node with two peers, and its chain.
+    struct Scene {
+        flood: Flood,
+        out: Outbox,
+        chain: Chain,
+        db: Db,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let mut db = Db::new(Box::new(MemoryStore::default()));
+            let chain = Chain::open(ChainNetwork::Regtest, &mut db).unwrap();
+            let (mut flood, mut out) = (Flood::default(), Outbox::default());
+            for conn in [ALICE, BOB] {
+                flood.peer_connected(conn, true, (chain.tip(), Vec::new()), &mut out);
+            }
+            Self {
+                flood,
+                out,
+                chain,
+                db,
+            }
+        }
+
+        fn mine(&mut self) -> Header {
+            let now = WallTime(1_700_000_000_000_000_000);
+            let script = ScriptBuf::new();
+            let block = miner::build_block(&self.chain, &Mempool::new(), &script, now, 0);
+            match self.chain.accept_block(&mut self.db, &block, now).unwrap() {
+                BlockOutcome::Accepted {
+                    change: Some(change),
+                    ..
+                } => {
+                    self.flood.tip_changed(&change, &self.chain, &mut self.out);
+                }
+                other => panic!("{other:?}"),
+            }
+            block.header
+        }
+    }
+
+    fn inv(header: &Header) -> NetworkMessage {
+        NetworkMessage::Inv(vec![Inventory::Block(header.block_hash())])
+    }
+
+    #[test]
+    fn who_wants_headers_gets_them_once_he_can_connect_them() {
+        let mut scene = Scene::new();
+        scene.flood.received_sendheaders(ALICE);
+        let first = scene.mine();
+        assert_eq!(
+            scene.out.said_to(ALICE),
+            [inv(&first)],
+            "who knows what she has"
+        );
+        let second = scene.mine();
+        assert_eq!(
+            scene.out.said_to(ALICE),
+            [NetworkMessage::Headers(vec![second])]
+        );
+        assert_eq!(scene.out.said_to(BOB), [inv(&first), inv(&second)]);
+    }
+
+    #[test]
+    fn a_block_is_not_announced_to_one_who_has_it_or_what_comes_after_it() {
+        let mut scene = Scene::new();
+        let first = scene.mine();
+        scene
+            .flood
+            .has_block(BOB, &first.block_hash(), &scene.chain);
+        scene.out.said_to(BOB);
+        let genesis = scene.chain.hash_at(0).unwrap();
+        let known = scene.chain.headers_after(&genesis, None, 1);
+        let bob = scene.flood.peers.get_mut(&BOB).unwrap();
+        bob.told = None;
+        bob.announce(BOB, &known, &scene.chain, &mut scene.out);
+        assert_eq!(scene.out.said_to(BOB), []);
+    }
+
+    #[test]
+    fn a_transaction_goes_to_each_once_and_not_back() {
+        let mut scene = Scene::new();
+        let txid = Txid::from_byte_array([1; 32]);
+        scene.flood.has_transaction(ALICE, &txid);
+        for _ in 0..2 {
+            scene.flood.transaction_accepted(&txid, &mut scene.out);
+        }
+        assert_eq!(scene.out.said_to(ALICE), []);
+        let announced = NetworkMessage::Inv(vec![Inventory::Transaction(txid)]);
+        assert_eq!(scene.out.said_to(BOB), [announced]);
+    }
+
+    #[test]
+    fn a_new_peer_is_told_of_the_tip_and_of_what_waits_if_it_wants_that() {
+        let mut scene = Scene::new();
+        let header = scene.mine();
+        let (carol, dave) = (ConnId(3), ConnId(4));
+        let waiting = vec![Txid::from_byte_array([1; 32])];
+        let tip = scene.chain.tip();
+        scene
+            .flood
+            .peer_connected(carol, true, (tip, waiting.clone()), &mut scene.out);
+        scene
+            .flood
+            .peer_connected(dave, false, (tip, waiting.clone()), &mut scene.out);
+        let told = NetworkMessage::Inv(vec![Inventory::Transaction(waiting[0])]);
+        assert_eq!(scene.out.said_to(carol), [inv(&header), told]);
+        assert_eq!(scene.out.said_to(dave), [inv(&header)]);
+    }
+}

@@ -154,3 +154,71 @@ impl Wanted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+
+    use super::*;
+
+    const ALICE: ConnId = ConnId(1);
+    const BOB: ConnId = ConnId(2);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn txid(number: u8) -> Txid {
+        Txid::from_byte_array([number; 32])
+    }
+
+    fn request(numbers: &[u8]) -> NetworkMessage {
+        let wanted = numbers
+            .iter()
+            .map(|number| Inventory::WitnessTransaction(txid(*number)));
+        NetworkMessage::GetData(wanted.collect())
+    }
+
+    fn both_have_it() -> (Wanted, Outbox) {
+        let (mut wanted, mut out) = (Wanted::new(SECOND), Outbox::default());
+        wanted.announced(ALICE, txid(1));
+        wanted.announced(BOB, txid(1));
+        wanted.fetch(Instant(0), &mut out);
+        assert_eq!(out.said_to(ALICE), [request(&[1])]);
+        assert_eq!(out.said_to(BOB), [], "one is enough");
+        (wanted, out)
+    }
+
+    #[test]
+    fn the_next_one_is_asked_when_the_first_lets_us_wait_or_leaves_or_lacks_it() {
+        let (mut wanted, mut out) = both_have_it();
+        wanted.on_timer(Instant(0) + SECOND, &mut out);
+        assert_eq!(out.said_to(BOB), [request(&[1])]);
+        let (mut wanted, mut out) = both_have_it();
+        wanted.peer_disconnected(ALICE, Instant(0), &mut out);
+        assert_eq!(out.said_to(BOB), [request(&[1])]);
+        let (mut wanted, mut out) = both_have_it();
+        wanted.received_notfound(ALICE, &txid(1), Instant(0), &mut out);
+        assert_eq!(out.said_to(BOB), [request(&[1])]);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_asked_for_until_the_chain_moves() {
+        let (mut wanted, mut out) = both_have_it();
+        wanted.received(&txid(1));
+        wanted.refuse(txid(1));
+        wanted.announced(BOB, txid(1));
+        wanted.fetch(Instant(0), &mut out);
+        assert_eq!(out.said_to(BOB), []);
+        wanted.tip_changed();
+        wanted.announced(BOB, txid(1));
+        wanted.fetch(Instant(0), &mut out);
+        assert_eq!(out.said_to(BOB), [request(&[1])]);
+    }
+
+    #[test]
+    fn parents_come_before_the_child_and_are_asked_for_once() {
+        let (mut wanted, mut out) = (Wanted::new(SECOND), Outbox::default());
+        for _ in 0..2 {
+            wanted.ask_parents(ALICE, txid(9), &[txid(1), txid(2)], &mut out);
+        }
+        assert_eq!(out.said_to(ALICE), [request(&[1, 2, 9])]);
+    }
+}

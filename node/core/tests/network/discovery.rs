@@ -47,6 +47,25 @@ fn nodes_that_start_at_once_find_each_other() {
 }
 
 #[test]
+fn a_hundred_nodes_share_the_room_they_have() {
+    with_seeds("hundred", 2, |seed| {
+        let mut testnet = Testnet::new(seed);
+        for _ in 0..100 {
+            testnet.add(|_| {});
+            testnet.network.run_for(SECOND / 50);
+        }
+        testnet.connect().unwrap();
+        testnet.network.run_for(3 * SECOND);
+        for node in &testnet.nodes {
+            let peers = testnet.network.peers(*node);
+            assert!((8..=15).contains(&peers), "node {node} has {peers} peers");
+        }
+        testnet.mine(testnet.nodes[50], 1);
+        testnet.converge(SECOND).unwrap();
+    });
+}
+
+#[test]
 fn a_pair_has_one_connection_however_they_dial() {
     with_seeds("pair", 200, |seed| {
         let mut testnet = Testnet::new(seed);

@@ -79,7 +79,7 @@ fn thirty_nodes_converge_within_two_seconds_of_a_minute_long_cut() {
 #[test]
 fn six_nodes_converge_after_cuts_of_any_length() {
     with_seeds("heal_small", 60, |seed| {
-        cut_and_heal(seed, 6, SECOND * (8 + seed as u32 % 13))
+        cut_and_heal(seed, 6, SECOND * (8 + seed as u32 % 13));
     });
 }
 

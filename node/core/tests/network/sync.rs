@@ -18,14 +18,14 @@ fn late_joiner(seed: u64, sync: Sync, blocks: u32) {
 #[test]
 fn a_late_joiner_gets_500_blocks_headers_first() {
     with_seeds("late_headers", 6, |seed| {
-        late_joiner(seed, Sync::Headers, 500)
+        late_joiner(seed, Sync::Headers, 500);
     });
 }
 
 #[test]
 fn a_late_joiner_gets_500_blocks_by_getblocks() {
     with_seeds("late_blocks", 6, |seed| {
-        late_joiner(seed, Sync::Blocks, 500)
+        late_joiner(seed, Sync::Blocks, 500);
     });
 }
 

@@ -108,7 +108,10 @@ impl Problems {
             .with_links(false)
             .without_syntax_highlighting();
         let mut text = String::new();
-        for problem in &self.list {
+        for (i, problem) in self.list.iter().enumerate() {
+            if i > 0 {
+                text.push('\n');
+            }
             let report = Report {
                 problem,
                 source: self

@@ -178,7 +178,7 @@ impl<'a> Walker<'a> {
             self.problems.report(tree.span, fault);
             return None;
         }
-        (kept.len() == 1).then(|| Tree {
+        (kept.len() == 1).then_some(Tree {
             kind: Kind::Map(kept),
             span: tree.span,
         })
@@ -272,7 +272,7 @@ impl<'a> Walker<'a> {
             || required
                 .iter()
                 .all(|key| kept.iter().any(|entry| entry.key == *key));
-        complete.then(|| Tree {
+        complete.then_some(Tree {
             kind: Kind::Map(kept),
             span: tree.span,
         })
@@ -328,7 +328,7 @@ impl<'a> Walker<'a> {
                 .or_else(|| rule.schema.get("items"));
             let walked = schema.map_or(Some(item.clone()), |s| self.walk(s, rule.name, item));
             kept.push(walked.or_else(|| {
-                steps.then(|| Tree {
+                steps.then_some(Tree {
                     kind: Kind::Null,
                     span: item.span,
                 })

@@ -25,7 +25,7 @@ pub(crate) enum Step {
     /// Waits for a time, for an assertion, or for a fault to be over.
     Wait(WaitFor),
     /// Judges an assertion.
-    Assert(CheckWords),
+    Assert(Box<CheckWords>),
     /// Cuts the network apart.
     Partition(PartitionWords),
     /// Ends a cut by its id, or `all`.

@@ -134,8 +134,8 @@ fn entry(key: &Value, value: &Value, place: &Place, problems: &mut Collector) ->
 #[derive(Clone, Debug, Default)]
 struct Place {
     span: Span,
-    items: Vec<Place>,
-    keys: Vec<(String, Span, Place)>,
+    items: Vec<Self>,
+    keys: Vec<(String, Span, Self)>,
 }
 
 /// The places of a whole document.

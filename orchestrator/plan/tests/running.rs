@@ -1,0 +1,150 @@
+//! Steps for a testnet that runs, and what its nodes are told at birth.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use netsplit_api::config::{DNS_PORT, NodeConfig};
+use netsplit_plan::{
+    node_config::RunContext,
+    observe::Lifecycle,
+    plan::{Action, NodeName, Partition, Plan, PlannedStep},
+    planner::Situation,
+    problem::{Problems, Source},
+    topology::{self, Options},
+};
+
+fn plan() -> Plan {
+    let text = include_str!("../../../topologies/dns-outage.yaml");
+    topology::load(&Source::new("dns-outage.yaml", text), &Options::default()).unwrap()
+}
+
+fn steps(text: &str, situation: &Situation) -> Result<Vec<PlannedStep>, Problems> {
+    topology::load_steps(&Source::new("steps", text), &plan(), situation)
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName(text.to_owned())
+}
+
+#[test]
+fn steps_are_planned_from_where_the_testnet_is() {
+    let mut situation = Situation::default();
+    let cut = steps(
+        "- partition: { id: x, groups: [[full-1], [full-2, miner]] }",
+        &situation,
+    );
+    let Action::Partition(cut) = &cut.unwrap()[0].action else {
+        panic!("a cut")
+    };
+    assert_eq!(
+        cut.groups,
+        [vec![name("full-1")], vec![name("miner"), name("full-2")]]
+    );
+    assert!(
+        steps("- heal: x", &situation)
+            .unwrap_err()
+            .to_string()
+            .contains("was ever made")
+    );
+    situation.cuts.insert(Partition::clone(cut)).unwrap();
+    situation
+        .past_cuts
+        .insert(cut.id.clone(), cut.groups.clone());
+    let healed = steps(
+        "- heal: x\n- assert: { diverged: { between: x } }",
+        &situation,
+    )
+    .unwrap();
+    assert_eq!(
+        healed[0].action,
+        Action::Heal {
+            id: Some("x".to_owned())
+        }
+    );
+    assert_eq!(healed[0].text, "heal: x");
+    assert_eq!(
+        healed.iter().map(|step| step.index).collect::<Vec<_>>(),
+        [0, 1]
+    );
+}
+
+#[test]
+fn what_became_of_nodes_is_known() {
+    let mut situation = Situation::default();
+    assert!(steps("- start: [seed]", &situation).is_err());
+    situation.nodes.insert(name("seed"), Lifecycle::Stopped);
+    assert!(steps("- start: [seed]", &situation).is_ok());
+    assert!(steps("- kill: [newcomer-1]", &situation).is_err());
+    assert!(
+        steps(
+            "- join: { group: newcomer }\n- kill: [newcomer-1]",
+            &situation
+        )
+        .is_ok()
+    );
+    assert!(steps("- join: { group: newcomer, count: 2 }", &situation).is_err());
+    situation
+        .nodes
+        .insert(name("newcomer-1"), Lifecycle::Running);
+    assert!(steps("- kill: [newcomer-1]", &situation).is_ok());
+    assert!(steps("- join: { group: newcomer }", &situation).is_err());
+}
+
+#[test]
+fn steps_on_their_own_are_checked_like_those_of_a_file() {
+    let found = steps(
+        "- hael: x\n- wait: 5\n- kill: nobody",
+        &Situation::default(),
+    );
+    assert_eq!(found.unwrap_err().list().len(), 3);
+    assert!(steps("heal: x", &Situation::default()).is_err());
+}
+
+fn configs() -> BTreeMap<String, NodeConfig> {
+    let plan = plan();
+    let address = |host: u32| Ipv4Addr::from_bits(Ipv4Addr::new(10, 9, 0, 0).to_bits() + host);
+    let context = RunContext {
+        addresses: plan
+            .nodes
+            .iter()
+            .map(|n| (n.name.clone(), address(n.host).into()))
+            .collect(),
+        started_unix: 1_000_000,
+        rpc_user: "user".to_owned(),
+        rpc_password: "secret".to_owned(),
+    };
+    plan.nodes
+        .iter()
+        .map(|n| (n.name.0.clone(), plan.node_config(n, &context)))
+        .collect()
+}
+
+#[test]
+fn nodes_are_told_what_they_are() {
+    let configs = configs();
+    let miner = &configs["miner"];
+    assert_eq!(miner.address, Ipv4Addr::new(10, 9, 0, 3));
+    assert_eq!(
+        miner.dns_seeds,
+        [(Ipv4Addr::new(10, 9, 0, 2), DNS_PORT).into()]
+    );
+    assert!((miner.miner.unwrap().share - 1.0).abs() < f64::EPSILON);
+    assert!(configs["full-1"].miner.is_none());
+    let premine = miner.chain.premine.clone().unwrap();
+    assert_eq!(premine.blocks, 101);
+    assert_eq!(
+        u64::from(premine.time) + 101,
+        999_999,
+        "the newest block is just in the past"
+    );
+    assert_eq!(premine.payees.len(), 1);
+    assert_eq!(
+        configs["full-1"].chain.premine, miner.chain.premine,
+        "the same on every node"
+    );
+    assert!(
+        configs["newcomer-1"].chain.premine.is_none(),
+        "joiners fetch those blocks"
+    );
+    assert!(!format!("{miner:?}").contains("secret"));
+}

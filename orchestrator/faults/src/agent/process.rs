@@ -229,3 +229,79 @@ fn report(ended: Result<io::Result<()>, tokio::task::JoinError>) {
         Err(error) => tracing::error!(%error, "a client's session failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::{agent::client::AgentClient, enforcer::fake::FakeKernel};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn agent() -> Arc<Agent> {
+        let scope = Scope {
+            family: Family::Bridge,
+            table: "t".to_owned(),
+            probe_port: 9,
+        };
+        let kernel = FakeKernel::new(scope);
+        Arc::new(Agent::new(Box::new(move |_| Ok(Box::new(kernel.clone())))))
+    }
+
+    fn streams() -> (DuplexStream, (Reader, Writer)) {
+        let (near, far) = tokio::io::duplex(4096);
+        let (reader, writer) = tokio::io::split(far);
+        (near, (Box::new(reader), Box::new(writer)))
+    }
+
+    #[tokio::test]
+    async fn an_owned_agent_ends_with_its_first_client() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = listen(&directory.path().join("run/agent.sock")).unwrap();
+        let (first, standard) = streams();
+        let serving =
+            tokio::spawn(async move { serve_on(&agent(), standard, listener, true).await });
+        let (reader, writer) = tokio::io::split(first);
+        let (client, pushes) = AgentClient::new(reader, writer);
+        client.health().await.unwrap();
+        drop((client, pushes));
+        tokio::time::timeout(PATIENCE, serving)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_detached_agent_serves_later_clients_on_its_socket_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/agent.sock");
+        let listener = listen(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let (first, standard) = streams();
+        let serving =
+            tokio::spawn(async move { serve_on(&agent(), standard, listener, false).await });
+        drop(first);
+        // As `agent connect` does it.
+        let (near, (reader, writer)) = streams();
+        let stream = UnixStream::connect(&path).await.unwrap();
+        let carrying = tokio::spawn(carry(stream, reader, writer));
+        let (reader, writer) = tokio::io::split(near);
+        let (client, pushes) = AgentClient::new(reader, writer);
+        client.put_state(serde_json::json!(1)).await.unwrap();
+        drop((client, pushes));
+        tokio::time::timeout(PATIENCE, carrying)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert!(!serving.is_finished());
+        serving.abort();
+    }
+}

@@ -92,7 +92,7 @@ pub(super) fn write_table(writer: &mut Writer, ruleset: &Ruleset, owned: bool, b
 /// Removes a table with everything in it.
 pub(super) fn delete_table(writer: &mut Writer, family: u8, table: &str) {
     writer.message(DELTABLE, ACK, &header(family, 0), |attributes| {
-        attributes.text(1, table)
+        attributes.text(1, table);
     });
 }
 

@@ -255,7 +255,7 @@ impl Enforcer for Kernel {
         {
             let sequence = self.netlink.sequence();
             let removal = batch(sequence, |writer| {
-                delete_table(writer, family.number(), &table)
+                delete_table(writer, family.number(), &table);
             });
             self.netlink
                 .commit(removal)

@@ -34,7 +34,7 @@ pub(super) enum Received {
     /// A question that gets no addresses; this is the answer.
     Reply(Vec<u8>),
     /// A question for addresses.
-    Ask(Question),
+    Ask(Box<Question>),
 }
 
 /// A question for addresses, waiting for them.
@@ -98,7 +98,9 @@ fn answer(request: &Message, query: &Query, transport: Transport) -> Received {
         limit: usize::from(limit),
     };
     match (query.query_class, query.query_type) {
-        (DNSClass::IN | DNSClass::ANY, RecordType::A | RecordType::ANY) => Received::Ask(question),
+        (DNSClass::IN | DNSClass::ANY, RecordType::A | RecordType::ANY) => {
+            Received::Ask(Box::new(question))
+        }
         (DNSClass::IN | DNSClass::ANY, RecordType::AXFR | RecordType::IXFR) => {
             question.without_addresses(ResponseCode::NotImp)
         }

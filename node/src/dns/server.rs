@@ -102,7 +102,7 @@ async fn respond(
     match receive(packet, transport) {
         Received::Drop => None,
         Received::Reply(reply) => Some(reply),
-        Received::Ask(question) => ask(question, remote.ip(), wakes).await,
+        Received::Ask(question) => ask(*question, remote.ip(), wakes).await,
     }
 }
 

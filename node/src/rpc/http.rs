@@ -117,11 +117,24 @@ fn router(server: Server) -> Router {
 
 async fn authenticate(State(server): State<Server>, request: Request, next: Next) -> Response {
     if server.credentials.admit(request.headers()) {
-        return next.run(request).await;
+        // Told before the body is sent; one without a length is cut off when it gets too long.
+        return match announced_length(request.headers()) {
+            Some(length) if length > MAX_BODY => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            _ => next.run(request).await,
+        };
     }
     time::sleep(REFUSAL_DELAY).await;
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"jsonrpc\"")];
     (StatusCode::UNAUTHORIZED, challenge).into_response()
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 async fn post_only() -> Response {

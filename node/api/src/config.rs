@@ -240,7 +240,11 @@ pub struct PeerLimits {
 
 impl Default for PeerLimits {
     fn default() -> Self {
-        Self { min: 8, outbound: 4, max: 15 }
+        Self {
+            min: 8,
+            outbound: 4,
+            max: 15,
+        }
     }
 }
 

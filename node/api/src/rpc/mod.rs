@@ -25,7 +25,10 @@ pub struct RpcError {
 impl RpcError {
     /// An error with this code and text.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -178,12 +178,12 @@ pub fn read_all(directory: &Path) -> Vec<Story> {
     let paths = runs.flatten().map(|run| run.path().join(FILE_NAME));
     paths
         .filter(|path| path.is_file())
-        .filter_map(read_or_warn)
+        .filter_map(|path| read_or_warn(&path))
         .collect()
 }
 
-fn read_or_warn(path: PathBuf) -> Option<Story> {
-    read(&path)
+fn read_or_warn(path: &Path) -> Option<Story> {
+    read(path)
         .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "skipped a journal"))
         .ok()
         .flatten()

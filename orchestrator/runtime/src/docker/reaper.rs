@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{
     client::BollardEngine,
-    engine::{ContainerSpec, Engine},
-    node::RUN_ENV,
+    engine::{ContainerSpec, Engine, gone_is_fine},
+    node::{self, RUN_ENV},
     stream::{LastWords, Pipe},
     teardown::{self, By},
 };
@@ -233,8 +233,8 @@ impl ReaperHandle {
         self.expected.store(true, Ordering::Relaxed);
     }
 
-    /// Tells the reaper to leave the run alone, and returns when it has exited.
-    pub(crate) async fn detach(self) -> Result<(), RuntimeError> {
+    /// Tells the reaper to leave the run alone, and returns when it is gone.
+    pub(crate) async fn detach(self, engine: &dyn Engine, run: &RunId) -> Result<(), RuntimeError> {
         let failed =
             |reason: String| RuntimeError::with_source("failed to detach from the reaper", reason);
         let (answer, answered) = oneshot::channel();
@@ -244,7 +244,10 @@ impl ReaperHandle {
         answered
             .await
             .map_err(|_| failed("it is gone".to_owned()))?
-            .map_err(failed)
+            .map_err(failed)?;
+        // It has said goodbye; its container may still be on its way out.
+        let removed = gone_is_fine(engine.remove_container(&node::reaper_name(run)).await);
+        removed.map_err(|error| error.during("failed to remove the reaper"))
     }
 }
 

@@ -415,7 +415,7 @@ impl Testnet for DockerTestnet {
         let document = self.document.get_mut();
         document.lease = Lease::Detached;
         keep(&self.agent, document).await?;
-        held.reaper.detach().await?;
+        held.reaper.detach(&*self.engine, &self.info.run).await?;
         held.journal.note(Entry::Detached);
         Ok(())
     }

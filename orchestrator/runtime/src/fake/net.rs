@@ -273,6 +273,10 @@ impl FakeNet {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers build the call for this alone"
+    )]
     /// Notes a call, tells the observers, and fails if the script says so.
     pub(super) fn record(&self, call: Call) -> Result<(), RuntimeError> {
         let (number, fails, observers) = {

@@ -25,7 +25,7 @@ use super::{
     session,
 };
 use crate::{
-    enforcer::{EnforceError, Enforcer},
+    enforcer::EnforceError,
     links::LinkError,
     nft::{
         build::Scope,
@@ -145,7 +145,7 @@ fn enforcers(settings: Settings) -> Open {
 }
 
 #[cfg(not(feature = "sabotage"))]
-fn wrap(kernel: Kernel, _settings: Settings) -> Box<dyn Enforcer> {
+fn wrap(kernel: Kernel, _settings: Settings) -> Box<dyn crate::enforcer::Enforcer> {
     Box::new(kernel)
 }
 

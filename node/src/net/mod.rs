@@ -213,3 +213,6 @@ pub(crate) async fn accept(listener: TcpListener, wakes: mpsc::Sender<Wake>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -478,7 +478,8 @@ static METHODS: &[Method] = &[
         group: Group::Netsplit,
         params: &[],
         summary: "What the kernel says of the node's TCP connections with other nodes (`TCP_INFO`).",
-        result: "An object with `sockets`.",
+        result: "An object with `sockets`. Their `peer` numbers connections, handshaken or not; it is not the `id` of \
+                 `getpeerinfo`.",
         run: Run::Read(x_probe::x_sockets),
     },
     Method {

@@ -177,7 +177,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         store
             .scan(table, &mut |key, value| {
-                found.push((text(key), text(value)))
+                found.push((text(key), text(value)));
             })
             .unwrap();
         found

@@ -113,6 +113,11 @@ fn a_sound_scenario_has_no_problems() {
         none
     );
     assert_eq!(about("  - wait: 10s\n"), none);
+    assert_eq!(about("  - assert: { converged: { nodes: all } }\n"), none);
+    assert_eq!(
+        about("  - assert: { balance: { nodes: all, at_least: 1 } }\n"),
+        none
+    );
 }
 
 #[test]

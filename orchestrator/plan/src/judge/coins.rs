@@ -37,18 +37,6 @@ fn block_query(node: &NodeName, block: &BlockId) -> Query {
     Query::rpc(node, "getblock", &json!([block.as_str(), 1]))
 }
 
-/// Which block is asked of whom does not matter: its contents are the same everywhere.
-fn contents<'a>(seen: &'a Observations, block: &BlockId) -> Option<&'a Value> {
-    seen.nodes()
-        .filter_map(|(node, _)| seen.answered(&block_query(node, block)))
-        .find_map(|answer| answer.result.as_ref().ok())
-}
-
-fn contains(block: &Value, txid: &str) -> bool {
-    let transactions = block.get("tx").and_then(Value::as_array);
-    transactions.is_some_and(|all| all.iter().any(|tx| tx.as_str() == Some(txid)))
-}
-
 /// Asks for the contents of every block that may hold the transaction and has not been seen yet: those on the active
 /// chains of the selected nodes, accepted since it was sent.
 pub(super) fn tx_queries(
@@ -70,7 +58,7 @@ pub(super) fn tx_queries(
             if !fresh.contains(&block.hash) {
                 break;
             }
-            if contents(seen, &block.hash).is_none() && asked.insert(block.hash.clone()) {
+            if seen.contents(&block.hash).is_none() && asked.insert(block.hash.clone()) {
                 queries.push(block_query(node, &block.hash));
             }
         }
@@ -125,7 +113,10 @@ fn depth_of(seen: &Observations, sent: &SentFact, tip: &Tip) -> u32 {
                 .first_accepted(&block.hash)
                 .is_some_and(|at| at >= sent.at)
         })
-        .find(|block| contents(seen, &block.hash).is_some_and(|block| contains(block, &sent.txid)))
+        .find(|block| {
+            seen.contents(&block.hash)
+                .is_some_and(|txids| txids.contains(&sent.txid))
+        })
         .map_or(0, |block| tip.height.saturating_sub(block.height) + 1)
 }
 

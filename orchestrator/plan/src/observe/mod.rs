@@ -6,7 +6,7 @@ mod blocks;
 mod node;
 mod query;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netsplit_api::event::{Event, EventRecord};
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,7 @@ pub struct Observations {
     last_heal: Option<At>,
     sent: Vec<SentFact>,
     answers: BTreeMap<Query, Answer>,
+    transactions: BTreeMap<BlockId, BTreeSet<String>>,
     premine: u32,
 }
 
@@ -76,6 +77,7 @@ impl Observations {
             last_heal: None,
             sent: Vec::new(),
             answers: BTreeMap::new(),
+            transactions: BTreeMap::new(),
             premine: plan.chain.premine,
         }
     }
@@ -183,6 +185,14 @@ impl Observations {
             }
             ("getblockheader" | "getblock", Some(height)) => {
                 let Some(hash) = text("hash") else { return };
+                if let Some(all) = value.get("tx").and_then(Value::as_array) {
+                    let txids = all
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect();
+                    self.transactions.insert(hash.clone(), txids);
+                }
                 self.blocks
                     .seen(&Tip { hash, height }, text("previousblockhash"));
             }
@@ -223,6 +233,12 @@ impl Observations {
     #[must_use]
     pub fn transactions(&self) -> &[SentFact] {
         &self.sent
+    }
+
+    /// Ids of a block's transactions, if any node was asked for it: they are the same everywhere.
+    #[must_use]
+    pub fn contents(&self, block: &BlockId) -> Option<&BTreeSet<String>> {
+        self.transactions.get(block)
     }
 
     /// The last answer to a query.

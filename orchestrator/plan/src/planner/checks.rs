@@ -130,7 +130,7 @@ impl Stage<'_> {
         Some(Assertion::Supply { nodes })
     }
 
-    /// The named nodes, each of which must have a role that `fits`.
+    /// Those of the named nodes that have a role that `fits`; a problem if there are none.
     fn nodes_with(
         &mut self,
         words: Option<&OneOrMany<Selector>>,
@@ -140,21 +140,21 @@ impl Stage<'_> {
     ) -> Option<Vec<NodeName>> {
         let path = path.key("nodes");
         let nodes = self.select(words?, &path);
-        let unfit = |node: &PlannedNode| {
-            !node.roles.is_empty() && !node.roles.iter().any(|role| fits(*role))
-        };
-        let wrong = nodes
+        let fit =
+            |node: &PlannedNode| node.roles.is_empty() || node.roles.iter().any(|role| fits(*role));
+        let fitting: Vec<NodeName> = nodes
             .iter()
-            .find(|name| self.planned(name).is_some_and(unfit))
-            .cloned();
-        if let Some(wrong) = wrong {
-            let fault = Fault::new(format!("`{wrong}` {lack}")).label("names it");
+            .filter(|name| self.planned(name).is_some_and(fit))
+            .cloned()
+            .collect();
+        if let Some(first) = nodes.first().filter(|_| fitting.is_empty()) {
+            let fault = Fault::new(format!("`{first}` {lack}")).label("nobody fits");
             self.report(
                 &path,
                 fault.help("leave `nodes` out to take every running node that counts"),
             );
         }
-        Some(nodes)
+        Some(fitting)
     }
 
     fn with_chain(

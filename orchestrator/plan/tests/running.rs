@@ -7,7 +7,7 @@ use netsplit_api::config::{DNS_PORT, NodeConfig};
 use netsplit_plan::{
     node_config::RunContext,
     observe::Lifecycle,
-    plan::{Action, NodeName, Partition, Plan, PlannedStep},
+    plan::{Action, Hold, NodeName, Partition, Plan, PlannedStep},
     planner::Situation,
     problem::{Problems, Source},
     topology::{self, Options},
@@ -147,4 +147,68 @@ fn nodes_are_told_what_they_are() {
         "joiners fetch those blocks"
     );
     assert!(!format!("{miner:?}").contains("secret"));
+}
+
+/// The groups of the one cut that these words make.
+fn groups(words: &str) -> Vec<String> {
+    let planned = steps(
+        &format!("- partition: {{ {words} }}"),
+        &Situation::default(),
+    )
+    .unwrap();
+    let Action::Partition(cut) = &planned[0].action else {
+        panic!("a cut")
+    };
+    let text = |group: &Vec<NodeName>| {
+        group
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<&str>>()
+            .join(" ")
+    };
+    cut.groups.iter().map(text).collect()
+}
+
+#[test]
+fn groups_and_shapes_are_resolved_in_the_plans_order() {
+    assert_eq!(
+        groups("groups: [[full-2, full-1], miner]"),
+        ["full-1 full-2", "miner"]
+    );
+    // Joiners belong to the rest, if there is one, and to nothing else before they joined.
+    assert_eq!(
+        groups("groups: [[role:full], rest]"),
+        ["full-1 full-2 full-3", "seed miner newcomer-1"]
+    );
+    assert_eq!(
+        groups("shape: halves"),
+        ["seed miner full-1", "full-2 full-3"]
+    );
+    assert_eq!(
+        groups("shape: halves, of: full"),
+        ["full-1 full-2", "full-3"]
+    );
+    assert_eq!(
+        groups("shape: isolate, of: [full-1, full-3]"),
+        ["full-1", "full-3", "seed miner full-2 newcomer-1"]
+    );
+}
+
+#[test]
+fn when_an_assertion_must_hold_is_resolved() {
+    let hold = |words: &str| {
+        let text = format!("- assert: {{ supply: {{}}, {words} }}");
+        match steps(&text, &Situation::default())
+            .unwrap()
+            .remove(0)
+            .action
+        {
+            Action::Assert(check) => check.hold,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hold("within: auto"), Hold::Within { ms: 10_000 });
+    assert_eq!(hold("within: 1.5s"), Hold::Within { ms: 1_500 });
+    assert_eq!(hold("for: 2m"), Hold::For { ms: 120_000 });
+    assert_eq!(hold(""), Hold::Now);
 }

@@ -13,7 +13,10 @@ use crate::{
 /// clear: the agent first gives up what it inherited.
 #[must_use]
 pub fn main(arguments: &[OsString]) -> Option<u8> {
-    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(|word| word.to_str().unwrap_or_default())
+        .collect();
     let ended = match words.as_slice() {
         ["agent"] => netsplit_faults::agent::serve().map_err(CommandError::infrastructure),
         ["agent", "connect"] => {
@@ -35,8 +38,10 @@ pub fn main(arguments: &[OsString]) -> Option<u8> {
 }
 
 fn reaper() -> Result<(), CommandError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
             let what = "failed to start the event loop";
             CommandError::caused(ErrorKind::Infrastructure, what, error)
         })?;

@@ -45,7 +45,7 @@ pub(super) async fn run(word: Word, args: Args, context: &Context) -> Result<u8,
     let text = step(word, &args);
     let testnet = session::attach(context, args.target.name.as_deref()).await?;
     let steps = topology::steps("command line", &text, testnet.as_ref(), context).await?;
-    steps::drive(context, testnet, steps).await
+    Ok(steps::drive(context, testnet, steps).await?.exit_code)
 }
 
 /// How long `wait` waits unless told otherwise.

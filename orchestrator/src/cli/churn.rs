@@ -9,10 +9,8 @@ use crate::error::CommandError;
 ///
 /// Again and again a seeded part of the nodes is killed and started again. Returns when the time is over and everyone
 /// is back.
-///
-/// Example: netsplit churn role:full --fraction 1/3 --every 5s --down 3s --for 1m
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Nodes, groups, `role:x`, `zone:x` or `all`
     #[arg(required = true, value_name = "NODE")]
@@ -38,6 +36,9 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
 }
+
+const EXAMPLE: &str =
+    "Example:\n  netsplit churn role:full --fraction 0.33 --every 5s --down 3s --for 1m";
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     steps::one(context, args.target.name.as_deref(), step(&args)).await

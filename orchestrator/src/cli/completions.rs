@@ -15,7 +15,7 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut definition(), "netsplit", &mut script);
     context.ui.data(&String::from_utf8_lossy(&script))?;

@@ -6,6 +6,7 @@ use netsplit_api::event::{BlockSource, Event, EventRecord};
 use netsplit_plan::plan::NodeName;
 use netsplit_runtime::{NetEvent, Testnet};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     Context, interrupt,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{error::CommandError, exit};
 
-/// Without `--follow`: the kept events have been told when nothing came for this long.
+/// Without `--follow`: all kept events have come when no old one came for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Print what the nodes said happened: blocks, tips, peers, transactions
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
         .iter()
         .map(|name| session::node(testnet.as_ref(), name))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut interrupts = interrupt::listen(&context.ui)?;
+    let mut interrupts = interrupt::listen(None)?;
     tokio::select! {
         printed = print(testnet.as_ref(), &wanted, args.follow, context) => printed?,
         () = interrupt::interrupted(&mut interrupts) => {}
@@ -54,12 +55,14 @@ async fn print(
     follow: bool,
     context: &Context,
 ) -> Result<(), CommandError> {
+    let began = testnet.now();
+    let mut end = Instant::now() + QUIET;
     loop {
         let next = testnet.next_event();
         let event = if follow {
             next.await
         } else {
-            tokio::time::timeout(QUIET, next).await.ok().flatten()
+            tokio::time::timeout_at(end, next).await.ok().flatten()
         };
         match event {
             None => return Ok(()),
@@ -68,6 +71,10 @@ async fn print(
                 incarnation,
                 record,
             }) => {
+                if !follow && record.time_ns >= began.0 {
+                    continue;
+                }
+                end = Instant::now() + QUIET;
                 if wanted.is_empty() || wanted.contains(&node) {
                     let line = match context.options.format {
                         Format::Json => as_json(&node, incarnation, &record).to_string(),

@@ -50,7 +50,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
         .map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     announce(context, testnet.as_ref(), &args, port)?;
-    let mut interrupts = interrupt::listen(&context.ui)?;
+    let mut interrupts = interrupt::listen(None)?;
     tokio::select! {
         () = serve(&listener, &testnet, &node, args.to, context) => {}
         () = interrupt::interrupted(&mut interrupts) => {}

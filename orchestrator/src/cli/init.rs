@@ -22,7 +22,7 @@ pub(super) struct Args {
 /// What a new user begins with.
 pub(super) const STARTER: &str = include_str!("starter.yaml");
 
-pub(super) fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
     if args.file.as_os_str() == "-" {
         context.ui.data(STARTER)?;
         return Ok(exit::PASSED);

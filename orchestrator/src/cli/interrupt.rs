@@ -7,11 +7,11 @@ use tokio::{
 
 use crate::{error::CommandError, run::Interrupts, ui::Ui};
 
-/// From now on counts SIGINT and SIGTERM instead of dying from them.
+/// From now on counts SIGINT and SIGTERM instead of dying from them; `ui` is told, where ending takes a while.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub(super) fn listen(ui: &Ui) -> Result<Interrupts, CommandError> {
+pub(super) fn listen(ui: Option<&Ui>) -> Result<Interrupts, CommandError> {
     let failed = |error| {
         CommandError::caused(
             crate::error::ErrorKind::Infrastructure,
@@ -22,7 +22,7 @@ pub(super) fn listen(ui: &Ui) -> Result<Interrupts, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let (count, interrupts) = watch::channel(0);
-    let ui = ui.clone();
+    let ui = ui.cloned();
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -31,16 +31,18 @@ pub(super) fn listen(ui: &Ui) -> Result<Interrupts, CommandError> {
                 () = count.closed() => return,
             }
             count.send_modify(|times| *times += 1);
-            ui.line(&announcement(*count.borrow()));
+            if let Some(ui) = &ui {
+                ui.line(announcement(*count.borrow()));
+            }
         }
     });
     Ok(interrupts)
 }
 
-fn announcement(times: u32) -> String {
+const fn announcement(times: u32) -> &'static str {
     match times {
-        1 => "interrupted: ending in an orderly way; once more ends it by force".to_owned(),
-        _ => "interrupted again: ending by force".to_owned(),
+        1 => "interrupted: ending in an orderly way; once more ends it by force",
+        _ => "interrupted again: ending by force",
     }
 }
 

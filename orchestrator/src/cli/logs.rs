@@ -33,7 +33,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
     if !args.follow {
         return Ok(exit::PASSED);
     }
-    let mut interrupts = interrupt::listen(&context.ui)?;
+    let mut interrupts = interrupt::listen(None)?;
     let (sender, mut lines) = mpsc::channel::<String>(QUEUE);
     let printing = async {
         while let Some(line) = lines.recv().await {

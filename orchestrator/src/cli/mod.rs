@@ -249,11 +249,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Forward(args) => forward::run(args, context).await,
         Command::Down(args) => down::run(args, context).await,
         Command::Gc(args) => gc::run(args, context).await,
-        Command::Init(args) => init::run(args, context),
-        Command::Validate(args) => validate::run(args, context),
-        Command::Plan(args) => plan::run(args, context),
-        Command::Schema(args) => schema::run(args, context),
+        Command::Init(args) => init::run(&args, context),
+        Command::Validate(args) => validate::run(&args, context),
+        Command::Plan(args) => plan::run(&args, context),
+        Command::Schema(args) => schema::run(&args, context),
         Command::Doctor(args) => doctor::run(args, context).await,
-        Command::Completions(args) => completions::run(args, context),
+        Command::Completions(args) => completions::run(&args, context),
     }
 }

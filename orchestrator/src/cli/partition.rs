@@ -10,12 +10,8 @@ use crate::error::CommandError;
 /// Groups are separated by `/`, selectors within a group by `,`: a node, a group, `role:miner`, `zone:eu`, `all`, or
 /// `rest` for everyone not named. Nodes in no group stay connected to all. Returns once the cut is in force and every
 /// cut pair was probed.
-///
-/// Examples:
-///   netsplit partition zone:eu/rest
-///   netsplit partition miner-1,full-1/miner-2,full-2 --id cut
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Groups to cut from each other, e.g. `a,b/c,rest`
     #[arg(value_name = "GROUPS", required_unless_present = "shape", value_parser = parse_groups)]
@@ -38,6 +34,11 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  netsplit partition zone:eu/rest
+  netsplit partition miner-1,full-1/miner-2,full-2 --id cut";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Groups(Vec<Vec<String>>);

@@ -23,7 +23,7 @@ pub(super) struct Args {
     seed: Option<u64>,
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
     let source = topology::load(&args.file, args.seed, context)?;
     match context.options.format {
         Format::Json => context.ui.json(&source.plan)?,

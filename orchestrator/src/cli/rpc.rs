@@ -11,12 +11,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Call a node's JSON-RPC with Bitcoin Core's method names; prints the result as JSON
 ///
 /// Arguments that are JSON are sent as such, all others as strings: `5` is a number, `'"5"'` a string.
-///
-/// Examples:
-///   netsplit rpc full-1 getblockchaininfo
-///   netsplit rpc full-1 getblockhash 101
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// A node
     #[arg(value_name = "NODE")]
@@ -30,6 +26,11 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  netsplit rpc full-1 getblockchaininfo
+  netsplit rpc full-1 getblockhash 101";
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let testnet = session::attach(context, args.target.name.as_deref()).await?;

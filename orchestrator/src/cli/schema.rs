@@ -7,7 +7,7 @@ use crate::{error::CommandError, exit};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(_: &Args, context: &Context) -> Result<u8, CommandError> {
     context.ui.data(&topology::schema())?;
     Ok(exit::PASSED)
 }

@@ -4,7 +4,11 @@ use netsplit_plan::plan::NodeName;
 use netsplit_runtime::Testnet;
 use serde_json::json;
 
-use super::{Context, options::Target, session, steps, topology};
+use super::{
+    Context,
+    options::{Format, Target},
+    session, steps, topology,
+};
 use crate::{error::CommandError, exit, run::state::SentTransaction};
 
 /// Let a wallet send coins to a node or an address; prints the transaction's id
@@ -39,10 +43,20 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
         let step = json!([{ "send": { "from": args.from, "to": args.to, "amount": args.amount } }]);
         let steps =
             topology::steps("command line", &step.to_string(), testnet.as_ref(), context).await?;
-        return steps::drive(context, testnet, steps).await;
+        let report = steps::drive(context, testnet, steps).await?;
+        let txid = report
+            .steps
+            .first()
+            .and_then(|step| step.evidence["txid"].as_str());
+        if let (Some(txid), Format::Table) = (txid, context.options.format) {
+            context.ui.data(txid)?;
+        }
+        return Ok(report.exit_code);
     }
     let from = session::node(testnet.as_ref(), &args.from)?;
-    let txid = testnet.rpc(&from, "sendtoaddress", json!([args.to, args.amount])).await?;
+    let txid = testnet
+        .rpc(&from, "sendtoaddress", json!([args.to, args.amount]))
+        .await?;
     let txid = txid.as_str().ok_or_else(|| {
         CommandError::infrastructure(format!("`{from}` did not answer with a transaction id"))
     })?;

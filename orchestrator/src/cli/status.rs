@@ -137,7 +137,7 @@ async fn ask(testnet: &dyn Testnet, node: &PlannedNode, state: NodeState) -> Nod
         node,
         testnet.info().addresses.get(&node.name).copied(),
         state,
-        answer,
+        answer.as_ref(),
     )
 }
 
@@ -145,9 +145,9 @@ fn node_status(
     node: &PlannedNode,
     address: Option<IpAddr>,
     state: NodeState,
-    answer: Option<Status>,
+    answer: Option<&Status>,
 ) -> NodeStatus {
-    let word = match (state, &answer) {
+    let word = match (state, answer) {
         (NodeState::Running, None) => "silent",
         (NodeState::Running, Some(_)) => "running",
         (NodeState::Planned, _) => "planned",
@@ -155,9 +155,7 @@ fn node_status(
         (NodeState::Exited, _) => "exited",
     };
     // A node whose only role is to be a DNS seed keeps no chain.
-    let chain = answer
-        .as_ref()
-        .filter(|_| node.roles.iter().any(|role| *role != Role::DnsSeed));
+    let chain = answer.filter(|_| node.roles.iter().any(|role| *role != Role::DnsSeed));
     NodeStatus {
         name: node.name.clone(),
         roles: node.roles.clone(),
@@ -167,11 +165,11 @@ fn node_status(
         state: word.to_owned(),
         height: chain.map(|status| status.height),
         tip: chain.map(|status| status.tip.clone()),
-        peers: answer.as_ref().map(|status| status.peers),
-        inbound: answer.as_ref().map(|status| status.inbound),
-        outbound: answer.as_ref().map(|status| status.outbound),
+        peers: answer.map(|status| status.peers),
+        inbound: answer.map(|status| status.inbound),
+        outbound: answer.map(|status| status.outbound),
         mempool: chain.map(|status| status.mempool),
-        rss_bytes: answer.as_ref().map(|status| status.rss_bytes),
+        rss_bytes: answer.map(|status| status.rss_bytes),
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, interrupt, options::Format, session, topology};
 use crate::{
     error::CommandError,
+    event::RunReport,
     report::{self, Reporters, Terminal},
     run,
 };
@@ -28,29 +29,40 @@ pub(super) async fn one(
         context,
     )
     .await?;
-    drive(context, testnet, steps).await
+    Ok(drive(context, testnet, steps).await?.exit_code)
 }
 
 /// Carries out steps on a testnet and leaves it running.
 ///
 /// # Errors
-/// When stdout or the signal handlers fail; how the steps went is in the exit code.
+/// When stdout or the signal handlers fail; how the steps went is in the report.
 pub(super) async fn drive(
     context: &Context,
     testnet: Box<dyn Testnet>,
     steps: Vec<PlannedStep>,
-) -> Result<u8, CommandError> {
-    let interrupts = interrupt::listen(&context.ui)?;
-    let command = "netsplit run";
+) -> Result<RunReport, CommandError> {
+    let interrupts = interrupt::listen(Some(&context.ui))?;
+    let command = as_typed();
     let limit = context.options.timeout;
-    let reporters = Reporters::new().with(Terminal::new(context.ui.clone()));
+    let reporters = Reporters::new().with(Terminal::by_hand(context.ui.clone()));
     let report = report::observe(reporters, |sink| {
-        Box::pin(run::drive(testnet, steps, limit, command, sink, interrupts))
+        Box::pin(run::drive(
+            testnet, steps, limit, &command, sink, interrupts,
+        ))
     })
     .await;
     if context.options.format == Format::Json {
         context.ui.data(&report::json_line(&report))?;
     }
     report::failure(&context.ui, &report);
-    Ok(report.exit_code)
+    Ok(report)
+}
+
+/// The command line as a shell reads it back.
+fn as_typed() -> String {
+    let words = std::env::args().skip(1).map(|word| topology::quoted(&word));
+    std::iter::once("netsplit".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -42,7 +42,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let sources = topology::load_all(&args.files, args.seed, context)?;
     let runtime = session::runtime(&context.options).await?;
-    let interrupts = interrupt::listen(&context.ui)?;
+    let interrupts = interrupt::listen(Some(&context.ui))?;
     super::gc::quietly(runtime.as_ref(), context).await;
 
     let mut junit = args.junit.clone().map(JunitFile::create).transpose()?;
@@ -105,9 +105,14 @@ async fn one(
     match context.options.format {
         Format::Json => context.ui.data(&report::json_line(&report))?,
         Format::Table => {
-            let summary =
-                Summary { report: &report, directory: directory.path(), kept: args.keep };
-            context.ui.data(&summary.render(context.ui.out_colour(), context.ui.is_quiet()))?;
+            let summary = Summary {
+                report: &report,
+                directory: directory.path(),
+                kept: args.keep,
+            };
+            context
+                .ui
+                .data(&summary.render(context.ui.out_colour(), context.ui.is_quiet()))?;
         }
     }
     report::failure(&context.ui, &report);

@@ -68,7 +68,7 @@ pub(super) fn load(
     context: &Context,
 ) -> Result<Source, CommandError> {
     let text = read(path)?;
-    plan(path, text, seed, context).map_err(|problems| refused(&[problems], context))
+    plan(path, text, seed, context).map_err(|problems| refused(&[problems], STARTED, context))
 }
 
 /// Reads, checks and plans several topologies; the problems of all of them are told at once.
@@ -80,7 +80,10 @@ pub(super) fn load_all(
     seed: Option<u64>,
     context: &Context,
 ) -> Result<Vec<Source>, CommandError> {
-    let texts = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let texts = paths
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let (mut sources, mut refusals) = (Vec::new(), Vec::new());
     for (path, text) in paths.iter().zip(texts) {
         match plan(path, text, seed, context) {
@@ -88,7 +91,11 @@ pub(super) fn load_all(
             Err(problems) => refusals.push(problems),
         }
     }
-    if refusals.is_empty() { Ok(sources) } else { Err(refused(&refusals, context)) }
+    if refusals.is_empty() {
+        Ok(sources)
+    } else {
+        Err(refused(&refusals, STARTED, context))
+    }
 }
 
 fn plan(
@@ -98,18 +105,31 @@ fn plan(
     context: &Context,
 ) -> Result<Source, Problems> {
     let source = Text::new(path.display().to_string(), text);
-    let options = topology::Options { seed, set: context.options.set.clone() };
+    let options = topology::Options {
+        seed,
+        set: context.options.set.clone(),
+    };
     let plan = topology::load(&source, &options)?;
-    Ok(Source { path: path.to_owned(), text: source.text, plan })
+    Ok(Source {
+        path: path.to_owned(),
+        text: source.text,
+        plan,
+    })
 }
 
-/// Everything that is wrong, whole; nothing was started.
-fn refused(refusals: &[Problems], context: &Context) -> CommandError {
-    let look = if context.ui.err_colour() { Look::Colour } else { Look::Plain };
-    let rendered: String = refusals.iter().map(|problems| problems.render(look)).collect();
+/// Everything that is wrong, whole.
+fn refused(refusals: &[Problems], outcome: &str, context: &Context) -> CommandError {
+    let look = if context.ui.err_colour() {
+        Look::Colour
+    } else {
+        Look::Plain
+    };
+    let rendered: String = refusals
+        .iter()
+        .map(|problems| problems.render(look))
+        .collect();
     let number = refusals.iter().map(|problems| problems.list().len()).sum();
-    CommandError::usage(format!("{}; nothing was started", count(number, "problem")))
-        .with_rendered(rendered)
+    CommandError::usage(format!("{}; {outcome}", count(number, "problem"))).with_rendered(rendered)
 }
 
 /// Reads, checks and plans steps for a testnet as it now is. `name` is what the text is called in diagnostics.
@@ -125,7 +145,7 @@ pub(super) async fn steps(
     let (state, states) = tokio::join!(session::state(testnet), testnet.states());
     let situation = situation(&state?, states?);
     topology::load_steps(&Text::new(name, text), &testnet.info().plan, &situation)
-        .map_err(|problems| refused(&[problems], context))
+        .map_err(|problems| refused(&[problems], "nothing was done", context))
 }
 
 fn situation(state: &RunnerState, states: BTreeMap<NodeName, NodeState>) -> Situation {
@@ -153,8 +173,17 @@ fn situation(state: &RunnerState, states: BTreeMap<NodeName, NodeState>) -> Situ
     Situation {
         nodes: states.into_iter().map(lifecycle).collect(),
         cuts,
-        churns: state.down.values().filter(|churn| !churn.is_empty()).cloned().collect(),
-        past_cuts: state.cuts.iter().map(|cut| (cut.id.clone(), cut.groups.clone())).collect(),
+        churns: state
+            .down
+            .values()
+            .filter(|churn| !churn.is_empty())
+            .cloned()
+            .collect(),
+        past_cuts: state
+            .cuts
+            .iter()
+            .map(|cut| (cut.id.clone(), cut.groups.clone()))
+            .collect(),
         sent: state.sent.iter().map(|sent| sent.id.clone()).collect(),
     }
 }
@@ -164,8 +193,10 @@ pub(super) fn schema() -> String {
     topology::schema_text()
 }
 
+const STARTED: &str = "nothing was started";
+
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
     let source = topology::load(&args.file, args.seed, context)?;
     let name = args.name.unwrap_or_else(|| source.plan.name.clone());
     let runtime = session::runtime(&context.options).await?;
-    let interrupts = interrupt::listen(&context.ui)?;
+    let interrupts = interrupt::listen(Some(&context.ui))?;
     super::gc::quietly(runtime.as_ref(), context).await;
     let taken = runtime
         .list()

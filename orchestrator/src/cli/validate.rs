@@ -13,7 +13,7 @@ pub(super) struct Args {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
     for source in topology::load_all(&args.files, None, context)? {
         let (nodes, steps) = (source.plan.nodes.len(), source.plan.steps.len());
         let text = format!(

@@ -54,6 +54,7 @@ impl Line {
 /// Turns events into lines; remembers what lines need to know of earlier events.
 #[derive(Debug, Default)]
 pub struct Lines {
+    by_hand: bool,
     nodes: usize,
     steps: usize,
     phases: BTreeMap<String, Timestamp>,
@@ -61,6 +62,15 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// For steps done by hand on a running testnet: what everybody knows is left out, what a summary would say is not.
+    #[must_use]
+    pub fn by_hand() -> Self {
+        Self {
+            by_hand: true,
+            ..Self::default()
+        }
+    }
+
     /// The lines of one event, to be read from top to bottom.
     pub fn of(&mut self, event: &RunEvent) -> Vec<Line> {
         match &event.kind {
@@ -74,6 +84,9 @@ impl Lines {
                 ..
             } => {
                 (self.nodes, self.steps) = (*nodes, *steps);
+                if self.by_hand {
+                    return Vec::new();
+                }
                 let nodes = count(*nodes, "node");
                 let steps = if *steps == 0 {
                     String::new()
@@ -109,15 +122,13 @@ impl Lines {
                 let text = "every node has its peers, all hold one chain";
                 vec![Line::new("Ready", Tone::Good, text).took(*elapsed_ms)]
             }
-            RunEventKind::StepStarted { index, text } => {
+            RunEventKind::StepStarted { .. } => {
                 self.waiting = Some((event.at, String::new()));
-                vec![Line::new(
-                    "Step",
-                    Tone::Busy,
-                    format!("{} {text}", self.place(*index)),
-                )]
+                Vec::new()
             }
-            RunEventKind::StepWaiting { status, .. } => self.still_waiting(event.at, status),
+            RunEventKind::StepWaiting { index, status } => {
+                self.still_waiting(event.at, &format!("{}{status}", self.place(*index)))
+            }
             RunEventKind::StepFinished(step) => self.step_finished(step),
             RunEventKind::FaultChanged {
                 id,
@@ -132,7 +143,10 @@ impl Lines {
     }
 
     fn place(&self, index: usize) -> String {
-        format!("{}/{}", index + 1, self.steps.max(index + 1))
+        if self.by_hand && self.steps == 1 {
+            return String::new();
+        }
+        format!("{}/{} ", index + 1, self.steps.max(index + 1))
     }
 
     fn still_waiting(&mut self, at: Timestamp, status: &str) -> Vec<Line> {
@@ -151,17 +165,18 @@ impl Lines {
             Line::new(
                 word,
                 tone,
-                format!("{} {}", self.place(step.index), step.text),
+                format!("{}{}", self.place(step.index), step.text),
             )
             .took(step.elapsed_ms),
         ];
-        if !step.message.is_empty() {
-            let tone = if step.status == StepStatus::Passed {
-                Tone::Faint
-            } else {
-                Tone::Notice
-            };
-            lines.push(Line::new("", tone, format!("{:11} {}", "", step.message)));
+        // What it passed by is in the summary.
+        let said = step.status == StepStatus::Passed && !self.by_hand;
+        if !said && !step.message.is_empty() {
+            lines.push(Line::new(
+                "",
+                Tone::Notice,
+                format!("{:11} {}", "", step.message),
+            ));
         }
         if step.status == StepStatus::Skipped {
             Vec::new()
@@ -200,7 +215,13 @@ fn fault(id: &str, in_force: bool, evidence: &serde_json::Value) -> Line {
     } else {
         Tone::Good
     };
-    Line::new(if in_force { "Cut" } else { "Healed" }, tone, text)
+    let word = match (evidence["change"].as_str(), in_force) {
+        (Some("cut"), _) => "Cut",
+        (Some("heal"), _) => "Healed",
+        (_, true) => "Begun",
+        (_, false) => "Over",
+    };
+    Line::new(word, tone, text)
 }
 
 /// The word for how a step ended, and how it is meant.

@@ -189,7 +189,7 @@ pub fn tally(topologies: usize, codes: &[u8]) -> String {
     )
     .replace("topologys", "topologies");
     if not_run > 0 {
-        text.push_str(&format!(", {not_run} not run"));
+        text.extend([", ", &not_run.to_string(), " not run"]);
     }
     text
 }

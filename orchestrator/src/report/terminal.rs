@@ -31,6 +31,16 @@ impl Terminal {
         }
     }
 
+    /// A reporter for steps that this user does by hand.
+    #[must_use]
+    pub fn by_hand(ui: Ui) -> Self {
+        Self {
+            ui,
+            lines: Lines::by_hand(),
+            bar: None,
+        }
+    }
+
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.ui.line(text)),
@@ -107,7 +117,7 @@ impl Reporter for Terminal {
         }
         for line in self.lines.of(event) {
             // The bar says the same where there is one.
-            if self.ui.is_terminal() && matches!(line.word, "Step" | "Waiting") {
+            if self.ui.is_terminal() && line.word == "Waiting" {
                 continue;
             }
             self.say(&self.ui.labelled(line.word, line.tone, &line.body()));

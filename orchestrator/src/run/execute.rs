@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     conductor::{Conductor, Ending, Orders, Story, millis},
+    logs,
     roster::{Presence, Roster},
     stage::Stage,
     state::RunnerState,
@@ -317,9 +318,17 @@ impl Run<'_> {
 
     /// Removes everything in order; by force when somebody asks twice.
     async fn tear_down(&mut self, testnet: Box<dyn Testnet>, facts: &mut Facts) {
+        let mut interrupts = self.interrupts.clone();
+        let lost = tokio::select! {
+            biased;
+            () = interrupted(&mut interrupts, 2) => Vec::new(),
+            lost = logs::collect(testnet.as_ref(), &self.options.directory) => lost,
+        };
+        for message in lost {
+            self.tell(RunEventKind::Warned { message });
+        }
         let began = Instant::now();
         let (progress, received) = mpsc::unbounded_channel();
-        let mut interrupts = self.interrupts.clone();
         let torn_down = tokio::select! {
             biased;
             () = interrupted(&mut interrupts, 2) => None,

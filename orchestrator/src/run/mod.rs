@@ -6,13 +6,14 @@
 //! - `stage`: everything a step may touch. `steps`: one file per family of steps.
 //! - `desk`: faults, one change at a time. `evidence`: what shows that a fault is real, and that it is over.
 //! - `roster`: where the nodes' processes are. `census`: what the nodes said of themselves. `ready`: when is that enough.
-//! - `verdict`: from what happened to the report.
+//! - `logs`: the nodes' logs are kept before their containers go. `verdict`: from what happened to the report.
 
 mod census;
 mod conductor;
 mod desk;
 mod evidence;
 pub mod execute;
+mod logs;
 mod ready;
 mod roster;
 mod stage;
@@ -21,3 +22,6 @@ mod steps;
 mod verdict;
 
 pub use execute::{EventSink, Interrupts, Options, bring_up, drive, run_test};
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The only way to speak to the user: data to stdout, everything else to stderr.
 //!
-//! - [`style`]: colours.
-//! - [`table`]: columns for people.
+//! - [`mod@style`]: colours.
+//! - [`mod@table`]: columns for people.
 
 pub mod style;
 pub mod table;

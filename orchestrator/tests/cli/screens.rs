@@ -1,0 +1,108 @@
+//! Scripts of commands and the screens they give.
+
+use crate::screen::Screen;
+
+const BROKEN: &str = "\
+name: broken
+chain: { block_interval: 500 }
+nodes:
+  seed:  { role: dns-seed }
+  miner: { roll: miner, count: 2 }
+  full:  { role: full, count: 2 }
+scenario:
+  - partition: { id: cut, groups: [[full-1], [full-9]] }
+  - heal: cat
+";
+
+#[test]
+fn wrong_usage() {
+    let mut screen = Screen::new();
+    screen
+        .type_in("tset x.yaml")
+        .type_in("test")
+        .type_in("partition a,b")
+        .type_in("partition a,/b")
+        .type_in("status --timeout 30")
+        .type_in("status --runtime sim")
+        .type_in("mine miner-1 0")
+        .type_in("send wallet miner-1 0")
+        .type_in("churn full --fraction 0.5 --rate 1/s --for 1m")
+        .type_in("down --all x");
+    insta::assert_snapshot!(screen.text());
+}
+
+#[test]
+fn bad_topologies() {
+    let mut screen = Screen::new();
+    screen.file("broken.yaml", BROKEN);
+    screen.file("other.yaml", "name: other\nnodes: {}\n");
+    screen.file("no.yaml", "a: [\n");
+    screen
+        .type_in("validate broken.yaml")
+        .type_in("test broken.yaml other.yaml")
+        .type_in("up no.yaml")
+        .type_in("plan missing.yaml");
+    insta::assert_snapshot!(screen.text());
+    assert!(
+        !screen.path().join("state").exists(),
+        "nothing is started, nothing is recorded"
+    );
+}
+
+#[test]
+fn no_engine() {
+    let mut screen = Screen::new();
+    screen
+        .type_in("init x.yaml")
+        .type_in("test x.yaml")
+        .type_in("ls")
+        .type_in("down");
+    insta::assert_snapshot!(screen.text());
+}
+
+#[test]
+fn a_first_topology() {
+    let mut screen = Screen::new();
+    screen
+        .type_in("init")
+        .type_in("init")
+        .type_in("init --force --quiet")
+        .type_in("validate netsplit.yaml")
+        .type_in("validate netsplit.yaml --set nodes.full.count=4")
+        .type_in("validate netsplit.yaml --set nodes.fall.count=4")
+        .type_in("plan netsplit.yaml --seed 7");
+    insta::assert_snapshot!(screen.text());
+}
+
+#[test]
+fn what_is_for_programs_is_json() {
+    let mut screen = Screen::new();
+    screen
+        .type_in("init")
+        .type_in("plan netsplit.yaml --format json")
+        .type_in("schema");
+    let text = screen.text();
+    let documents = text.split("$ netsplit").skip(2).map(|screen| {
+        let lines = screen
+            .lines()
+            .filter_map(|line| line.strip_prefix("stdout|"));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    for document in documents {
+        let value: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert!(value.is_object());
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let mut screen = Screen::new();
+        screen.type_in(&format!("completions {shell}"));
+        let text = screen.text();
+        assert!(
+            text.contains("partition") && text.contains("exit code 0"),
+            "{shell}"
+        );
+    }
+}

@@ -1,25 +1,24 @@
 //! The loop of a run: select builds a value, apply is synchronous. It knows no step by name and no runtime.
 
+mod closing;
+mod inputs;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
 use futures_util::{StreamExt, future::BoxFuture};
-use netsplit_api::event::Event;
-use netsplit_plan::{
-    observe::Lifecycle,
-    plan::{NodeName, PlannedStep},
-};
+use netsplit_plan::plan::PlannedStep;
 use netsplit_runtime::{NetEvent, Testnet, Timestamp};
 use serde_json::Value;
 
 use super::{
-    desk::{Found, Request, Ticket},
+    desk::Ticket,
     execute::Interrupts,
     stage::{Done, Notice, Stage, StepKey, Timer},
     state::RunnerState,
-    steps::{self, Ended, Progress, Step, links, ready},
+    steps::{self, Ended, Progress, Step, ready},
     verdict::Failure,
 };
 use crate::event::{RunEventKind, StepResult, StepStatus};
@@ -221,145 +220,6 @@ impl<'a> Conductor<'a> {
         self.tell_status();
     }
 
-    fn on_net(&mut self, event: NetEvent) {
-        match event {
-            NetEvent::Node {
-                node,
-                incarnation,
-                record,
-            } => {
-                self.stage.record(&node, incarnation, &record);
-                if self.phase == Phase::Setup
-                    && self.orders.fresh
-                    && matches!(record.event, Event::NodeStarted { .. })
-                {
-                    let (name, item) = ("ready".to_owned(), node.0.clone());
-                    self.stage.tell(RunEventKind::PhaseAdvanced { name, item });
-                }
-                self.broadcast(&Notice::Node(&node, &record.event));
-            }
-            NetEvent::NodeSilent { node, reason } => {
-                tracing::debug!(%node, reason, "event stream interrupted");
-            }
-            NetEvent::NodeExited {
-                node,
-                code,
-                last_lines,
-            } => {
-                self.on_exit(&node, code, last_lines);
-            }
-            NetEvent::AgentLost { reason } => self.lost(&reason),
-        }
-    }
-
-    fn on_exit(&mut self, node: &NodeName, code: Option<i64>, last_lines: Vec<String>) {
-        if self.stage.roster.exited(node) {
-            self.broadcast(&Notice::Exited);
-            return;
-        }
-        let at = self.stage.at();
-        self.stage
-            .observations
-            .node_lifecycle(node, Lifecycle::Died, at);
-        let code = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
-        let mut ended = Ended::error(format!("`{node}` ended by itself{code}"));
-        ended.hints = last_lines
-            .into_iter()
-            .map(|line| format!("{node}: {line}"))
-            .collect();
-        self.abort(ended);
-    }
-
-    /// The agent is gone: with a fault in force nothing is proven any more.
-    fn lost(&mut self, reason: &str) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        let faults: Vec<&str> = self
-            .stage
-            .state
-            .faults
-            .iter()
-            .map(|fault| fault.id.as_str())
-            .collect();
-        let ended = if faults.is_empty() && !self.stage.desk.is_changing() {
-            Ended::error(format!("the agent was lost: {reason}"))
-        } else {
-            let what = if faults.is_empty() {
-                "links were healed"
-            } else {
-                "links were cut"
-            };
-            let message = format!("the agent was lost while {what}: {reason}");
-            Ended::new(StepStatus::Inconclusive, message)
-        };
-        self.abort(ended);
-    }
-
-    fn on_settled(&mut self, found: Found) {
-        let Some(settled) = self.stage.settle(found) else {
-            return;
-        };
-        if self.own.remove(&settled.ticket) {
-            let ended = links::ended(&settled, "over");
-            if ended.status != StepStatus::Passed {
-                let names: Vec<_> = settled
-                    .ended
-                    .iter()
-                    .map(|fault| fault.id.as_str())
-                    .collect();
-                self.hold(Held {
-                    ended,
-                    background: Some(names.join(", ")),
-                });
-            }
-        }
-        self.broadcast(&Notice::Settled(&settled));
-    }
-
-    fn on_interrupt(&mut self, count: u32) {
-        if count == 0 {
-            return;
-        }
-        let again = std::mem::replace(&mut self.story.interrupted, true);
-        if self.orders.ending == Ending::Join && !again && self.phase != Phase::Setup {
-            // What ends by itself would never end without us.
-            self.end_current(Ended::new(StepStatus::Skipped, "interrupted"));
-            self.end_timed();
-            self.phase = Phase::Closing;
-        } else {
-            self.abort(Ended::new(StepStatus::Skipped, "interrupted"));
-        }
-    }
-
-    fn on_due(&mut self) {
-        let Some((at, timer)) = self.stage.timers.first().cloned() else {
-            return;
-        };
-        if at > self.stage.now() {
-            return;
-        }
-        self.stage.timers.remove(&(at, timer.clone()));
-        match timer {
-            Timer::WholeRun => {
-                self.story.timed_out = true;
-                let status = self
-                    .current
-                    .as_ref()
-                    .and_then(|step| step.step.status(&self.stage));
-                let status = status.map_or_else(String::new, |status| format!(": {status}"));
-                let message = format!("the whole run took longer than its timeout{status}");
-                self.abort(Ended::new(StepStatus::Skipped, message));
-            }
-            Timer::Blame => self.give_up_waiting(),
-            Timer::FaultEnds(id) => {
-                let ticket = self.stage.ask(Request::Heal { ids: vec![id] });
-                self.own.insert(ticket);
-            }
-            Timer::Step(key, tag) => self.deliver(key, &Notice::Due(tag)),
-        }
-    }
-
     /// Tells one step of something.
     fn deliver(&mut self, key: StepKey, notice: &Notice<'_>) {
         if self
@@ -488,12 +348,12 @@ impl<'a> Conductor<'a> {
                 self.stage.tell(RunEventKind::Ready { elapsed_ms });
             }
         }
+        self.stage.forget(running.key);
         self.record(running, ended);
     }
 
     /// Writes down how a step ended.
     fn record(&mut self, running: Running, ended: Ended) -> Running {
-        self.stage.forget(running.key);
         if let Some(planned) = &running.planned {
             let prefix = format!("step {} `{}`", planned.index + 1, planned.text);
             let failed = Ended {
@@ -547,6 +407,7 @@ impl<'a> Conductor<'a> {
             began: self.stage.now(),
             step,
         };
+        self.told = (Timestamp::default(), None);
         let running = self.current.insert(running);
         let progress = running.step.begin(&mut self.stage);
         self.progress(progress);
@@ -597,55 +458,6 @@ impl<'a> Conductor<'a> {
             Ending::Join if self.story.failures.is_empty() => {}
             Ending::Join => self.end_timed(),
         }
-    }
-
-    /// Ends churns early: the one with this id, or all.
-    fn heal_background(&mut self, id: Option<&String>) {
-        for (churn, running) in &mut self.background {
-            if links::Healing::names(id, churn) {
-                running.step.heal(&mut self.stage);
-            }
-        }
-    }
-
-    fn heal_leftovers(&mut self) {
-        let faults = self.stage.state.faults.iter().map(|fault| fault.id.clone());
-        let left: Vec<String> = faults
-            .chain(self.stage.background.iter().cloned())
-            .collect();
-        if left.is_empty() && self.stage.desk.is_idle() {
-            return;
-        }
-        for id in &left {
-            self.stage
-                .warn(format!("`{id}` was still on at the end and is healed"));
-        }
-        self.heal_background(None);
-        let key = self.key();
-        self.start(key, None, Box::new(links::Healing::new(None)));
-    }
-
-    /// Whatever ends by itself ends now.
-    fn end_timed(&mut self) {
-        self.skip();
-        self.heal_background(None);
-        let now = self.stage.now();
-        let timers = std::mem::take(&mut self.stage.timers);
-        self.stage.timers = timers
-            .into_iter()
-            .map(|(at, timer)| match timer {
-                Timer::FaultEnds(id) => (now, Timer::FaultEnds(id)),
-                other => (at, other),
-            })
-            .collect();
-    }
-
-    /// Whether nothing goes on any more that ends by itself.
-    fn has_ended(&self) -> bool {
-        let timed = |(_, timer): &(Timestamp, Timer)| matches!(timer, Timer::FaultEnds(_));
-        self.background.is_empty()
-            && self.stage.desk.is_idle()
-            && !self.stage.timers.iter().any(timed)
     }
 
     /// Tells what is waited for when that changed.

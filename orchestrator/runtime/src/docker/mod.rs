@@ -1,14 +1,15 @@
 //! Testnets of containers on a Docker engine.
 //!
 //! One reaper, one internal bridge network, one agent and the nodes, all labelled; the engine is the truth about what
-//! runs. Only this folder names bollard, and in it only [`client`].
+//! runs. Only this folder names bollard, and in it only `client` and `bodies`.
 //!
-//! - `engine`: the calls a run is made of; `client`: them, by bollard; `stream`: a container's stdin and stdout.
+//! - `engine`: the calls a run is made of; `client`, `bodies`: them, by bollard; `stream`: a container's stdin and stdout.
 //! - `labels`, `network`, `image`, `node`: what things of a run are called and made of.
-//! - `launch`, `testnet`, `events`, `document`: a run's life.
+//! - `launch`, `flight`, `testnet`, `events`, `document`: a run's life.
 //! - [`reaper`], `teardown`, `gc`: its end.
 //! - `doctor`: whether a run could live here.
 
+mod bodies;
 mod client;
 mod doctor;
 mod document;

@@ -163,6 +163,9 @@ fn step_lines(page: &mut Page, step: &StepResult) {
         tone,
         &format!("{took} {} {}", step.index + 1, step.text),
     );
+    if step.status == StepStatus::Skipped {
+        return;
+    }
     let seen = evidence::line(&step.evidence);
     let message = if seen.is_empty() {
         &step.message

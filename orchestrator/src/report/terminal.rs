@@ -18,6 +18,7 @@ pub struct Terminal {
     ui: Ui,
     lines: Lines,
     bar: Option<ProgressBar>,
+    step: String,
 }
 
 impl Terminal {
@@ -28,6 +29,7 @@ impl Terminal {
             ui,
             lines: Lines::default(),
             bar: None,
+            step: String::new(),
         }
     }
 
@@ -38,6 +40,7 @@ impl Terminal {
             ui,
             lines: Lines::by_hand(),
             bar: None,
+            step: String::new(),
         }
     }
 
@@ -57,11 +60,14 @@ impl Terminal {
                     bar.set_message(item.clone());
                 });
             }
-            RunEventKind::PhaseWaiting { status, .. }
-            | RunEventKind::StepWaiting { status, .. } => {
+            RunEventKind::PhaseWaiting { status, .. } => {
                 self.update(|bar| bar.set_message(status.clone()));
             }
+            RunEventKind::StepWaiting { status, .. } => {
+                self.update(|bar| bar.set_message(format!("{}: {status}", self.step)));
+            }
             RunEventKind::StepStarted { text, .. } => {
+                self.step.clone_from(text);
                 self.begin("Step", 0);
                 self.update(|bar| bar.set_message(text.clone()));
             }

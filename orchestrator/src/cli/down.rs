@@ -11,7 +11,7 @@ use crate::{error::CommandError, exit, report::lines::count};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Which testnet; may be left out when one runs
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", env = "NETSPLIT_NAME", hide_env = true)]
     name: Option<String>,
     /// Remove all testnets
     #[arg(long, conflicts_with = "name")]

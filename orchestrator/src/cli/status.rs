@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Which testnet; may be left out when one runs
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", env = "NETSPLIT_NAME", hide_env = true)]
     name: Option<String>,
 }
 

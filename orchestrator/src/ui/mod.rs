@@ -1,7 +1,7 @@
 //! The only way to speak to the user: data to stdout, everything else to stderr.
 //!
-//! - [`mod@style`]: colours.
-//! - [`mod@table`]: columns for people.
+//! - [`style`]: what colours mean.
+//! - [`table`]: columns for people.
 
 pub mod style;
 pub mod table;

@@ -104,10 +104,7 @@ pub(crate) fn agent_spec(identity: &Identity, image: &Image) -> ContainerSpec {
         name: agent_name(&identity.run),
         image: image.reference.clone(),
         command: vec![image.program.clone(), "agent".into()],
-        env: owned
-            .then(|| format!("{OWNED_ENV}=1"))
-            .into_iter()
-            .collect(),
+        env: agent_environment(owned),
         labels: identity.labels(Part::Agent, None),
         network: Attachment::Host,
         capabilities: vec!["NET_ADMIN"],
@@ -117,6 +114,18 @@ pub(crate) fn agent_spec(identity: &Identity, image: &Image) -> ContainerSpec {
         pids: AGENT_PIDS,
         memory: None,
     }
+}
+
+fn agent_environment(owned: bool) -> Vec<String> {
+    let owned = owned.then(|| format!("{OWNED_ENV}=1"));
+    // For the tests that show that a broken cut is noticed; the agent of a release would not listen either.
+    #[cfg(feature = "sabotage")]
+    let sabotage = std::env::var("NETSPLIT_SABOTAGE")
+        .ok()
+        .map(|kind| format!("NETSPLIT_SABOTAGE={kind}"));
+    #[cfg(not(feature = "sabotage"))]
+    let sabotage = None;
+    owned.into_iter().chain(sabotage).collect()
 }
 
 pub(crate) fn reaper_spec(identity: &Identity, image: &Image, socket: &str) -> ContainerSpec {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     plan::{NodeName, PlannedNode},
     problem::{Fault, did_you_mean},
-    topology::scalars::Selector,
+    topology::{Damage, scalars::Selector},
 };
 
 /// The nodes that selectors choose from.
@@ -14,8 +14,8 @@ pub(super) struct Choice<'a> {
     pub(super) nodes: &'a [PlannedNode],
     /// Those that are to join and have not.
     pub(super) absent: &'a BTreeSet<NodeName>,
-    /// Whether something about the nodes is wrong, so that a selector may choose nobody for no fault of its own.
-    pub(super) damaged: bool,
+    /// What is wrong with the nodes, so that a selector may choose nobody for no fault of its own.
+    pub(super) damage: &'a Damage,
 }
 
 impl Choice<'_> {
@@ -37,7 +37,7 @@ impl Choice<'_> {
             .filter(|node| !self.absent.contains(&node.name))
             .map(|node| node.name.clone())
             .collect();
-        if !present.is_empty() || (chosen.is_empty() && self.damaged) {
+        if !present.is_empty() || (chosen.is_empty() && self.excused(word)) {
             return Ok(present);
         }
         if !chosen.is_empty() {
@@ -54,6 +54,18 @@ impl Choice<'_> {
                 word,
                 self.all_words().iter().map(String::as_str),
             )))
+    }
+
+    /// Whether the nodes that a word may have meant were lost with something that is wrong elsewhere.
+    fn excused(&self, word: &str) -> bool {
+        let Some(groups) = &self.damage.groups else {
+            return self.damage.nodes;
+        };
+        let is_group = |group: &String| {
+            word.strip_prefix(group.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        groups.iter().any(is_group) || (!groups.is_empty() && word.contains(':'))
     }
 
     /// Groups, roles and zones.

@@ -120,7 +120,7 @@ impl<'a> Stage<'a> {
         let choice = Choice {
             nodes: self.nodes,
             absent: &self.world.absent,
-            damaged: self.damage.nodes,
+            damage: &self.damage,
         };
         match choice.resolve(selector) {
             Ok(nodes) => nodes,

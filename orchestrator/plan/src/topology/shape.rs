@@ -18,6 +18,8 @@ use crate::problem::{Collector, Fault, did_you_mean};
 pub(crate) struct Damage {
     /// Something about the nodes.
     pub(crate) nodes: bool,
+    /// The groups that are wrong, when the others are known for sure.
+    pub(crate) groups: Option<BTreeSet<String>>,
     /// Some step that is more than waiting.
     pub(crate) steps: bool,
     /// Words of such steps: any of them may have been meant as an id.
@@ -52,9 +54,10 @@ impl<'a> Walker<'a> {
             pruned
         });
         let damage = pruned.as_ref().map_or_else(Damage::default, |after| {
-            let nodes = damaged_nodes(tree, after);
+            let groups = damaged_groups(tree, after);
             Damage {
-                nodes,
+                nodes: groups.as_ref().is_none_or(|groups| !groups.is_empty()),
+                groups,
                 ..damaged_steps(tree.get("scenario"), after.get("scenario"))
             }
         });
@@ -397,20 +400,19 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Whether a group, or what decides which nodes it has, was lost.
-fn damaged_nodes(before: &Tree, after: &Tree) -> bool {
-    let (Some(before), Some(after)) = (before.get("nodes"), after.get("nodes")) else {
-        return true;
-    };
+/// Groups that were lost, or whose number of nodes or roles were; `None` when the nodes as a whole were.
+fn damaged_groups(before: &Tree, after: &Tree) -> Option<BTreeSet<String>> {
+    let (before, after) = (before.get("nodes")?, after.get("nodes")?);
     if !matches!((&before.kind, &after.kind), (Kind::Map(_), Kind::Map(_))) {
-        return true;
+        return None;
     }
     let decides = ["role", "roles", "count", "zone"];
-    entries(before).iter().any(|group| {
+    let wrong = entries(before).iter().filter(|group| {
         after
             .get(&group.key)
             .is_none_or(|kept| lost(&group.value, kept, &decides))
-    })
+    });
+    Some(wrong.map(|group| group.key.clone()).collect())
 }
 
 /// What was lost of steps that are more than waiting.

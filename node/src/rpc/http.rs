@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, Call, Run, answer,
+    Answer, Call, Run, answer, connections,
     envelope::{Envelope, Reply, Request as RpcRequest},
     params::Params,
     table,
@@ -90,17 +90,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Serves until `stop` turns true and what is under way is done.
-pub(crate) async fn serve(listener: TcpListener, server: Server, mut stop: watch::Receiver<bool>) {
-    let stopped = async move {
-        // An error means that the node is gone, which also is a reason to stop.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let served = axum::serve(listener, router(server))
-        .with_graceful_shutdown(stopped)
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the control API ended");
-    }
+pub(crate) async fn serve(listener: TcpListener, server: Server, stop: watch::Receiver<bool>) {
+    connections::serve_patiently(listener, router(server), stop).await;
 }
 
 fn router(server: Server) -> Router {

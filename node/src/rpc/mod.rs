@@ -1,5 +1,6 @@
 //! The control API: JSON-RPC over HTTP with Bitcoin Core's methods, and what goes beside it.
 //!
+//! - `connections`: how many, and how slow they may be.
 //! - `http`: paths, authentication, the event stream, metrics.
 //! - `envelope`: requests and replies of JSON-RPC 1.0, 1.1 and 2.0, alone and in batches.
 //! - `params`: positional and named parameters, and their types.
@@ -10,6 +11,7 @@
 //! A method that reads runs in the node's loop, between two inputs; one that changes something becomes a [`Command`].
 
 mod blockchain;
+mod connections;
 mod control;
 mod encode;
 mod envelope;

@@ -91,11 +91,13 @@ impl Events {
         self.lock().last
     }
 
-    /// Reads from the event after `after` on; from the oldest one if `incarnation` is not this one.
+    /// Reads from the event after `after` on, or from the next one if that has not happened; from the
+    /// oldest one if `incarnation` is not this one.
     pub(crate) fn reader(&self, incarnation: Option<u64>, after: u64) -> Reader {
         let known = incarnation == Some(self.incarnation);
         Reader {
-            after: if known { after } else { 0 },
+            // Nobody has read what has not happened.
+            after: if known { after.min(self.last()) } else { 0 },
             ring: Arc::clone(&self.ring),
             last: self.last.subscribe(),
         }
@@ -222,6 +224,15 @@ mod tests {
         for incarnation in [None, Some(6)] {
             assert_eq!(read(&mut events.reader(incarnation, 1), 1).await[0].seq, 1);
         }
+    }
+
+    #[tokio::test]
+    async fn one_who_claims_to_have_read_the_future_reads_what_comes_next() {
+        let events = Events::new(7);
+        events.push(1, event(1));
+        let mut reader = events.reader(Some(7), u64::MAX);
+        events.push(2, event(2));
+        assert_eq!(read(&mut reader, 1).await[0].seq, 2);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ fn thirty_nodes_have_enough_peers_soon_after_their_start() {
             let enough = index.min(8);
             let taken = testnet
                 .network
-                .run_until(|n| n.peers(newcomer) >= enough, SECOND * 3 / 10)
+                .run_until(|n| n.peers(newcomer) >= enough, SECOND / 10)
                 .unwrap_or_else(|stuck| panic!("node {index} has too few peers {stuck}"));
             if let Some(rest) = (SECOND / 10).checked_sub(taken) {
                 testnet.network.run_for(rest);

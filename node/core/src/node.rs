@@ -706,7 +706,7 @@ fn build_premine(
                 .accept_headers(db, &[block.header], now.wall)
                 .map_err(|error| NodeError::PremineRefused(error.to_string()))?;
         }
-        db.commit()?;
     }
-    Ok(())
+    // One commit for all: a node that dies before it builds them again.
+    Ok(db.commit()?)
 }

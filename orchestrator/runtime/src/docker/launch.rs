@@ -1,5 +1,5 @@
-//! Starting a run with as few engine calls as possible: image, reaper, network beside agent, then all nodes created and
-//! all nodes started, eight in flight, without asking in between how they are.
+//! Starting a run with as few engine calls as possible: images, then the reaper; while that comes to life the network, the
+//! agent and all nodes are created; then all nodes are started, eight in flight, without asking in between how they are.
 
 use std::{
     path::Path,
@@ -138,15 +138,17 @@ impl Attempt {
 
     async fn run(&self) -> Result<DockerTestnet, RuntimeError> {
         let started = now();
-        let (reaper, node_image, subnet) = tokio::join!(
-            self.start_reaper(),
-            self.ensure_image(&self.node),
+        let (images, subnet) = tokio::join!(
+            self.ensure_images(),
             network::free_subnet(&*self.engine, &self.launch.plan, &[]),
         );
-        let (reaper, subnet) = (reaper?, subnet?);
-        node_image?;
+        images?;
+        let subnet = subnet?;
         let first = self.first_nodes();
         self.write_down(&first)?;
+        self.phase("reaper", 1);
+        let spec = node::reaper_spec(&self.identity, &self.own, &self.settings.socket);
+        let reaper = reaper::create(&*self.engine, &spec).await?;
         // Listening before the first node starts: no death goes by unseen.
         let feed = Feed::open();
         feed.watch(
@@ -155,9 +157,16 @@ impl Attempt {
             Some(self.identity.started),
         );
         // Neither side may be left while calls of its own are in flight: what they create would escape the removal.
+        // The reaper is the first to be started.
         let (made, network) = oneshot::channel();
-        let nodes = self.network_and_nodes(subnet, &first, made);
-        let (nodes, agent) = tokio::join!(nodes, self.agent_configured(network));
+        let (watches, watched) = oneshot::channel();
+        let (reaper, nodes, agent) = tokio::join!(
+            biased;
+            self.reaper_started(reaper, watches),
+            self.network_and_nodes(subnet, &first, made, watched),
+            self.agent_configured(network),
+        );
+        let reaper = reaper?;
         let (subnet, template) = nodes?;
         let (client, pushes, last_words) = agent?;
         let info = RunInfo {
@@ -191,21 +200,25 @@ impl Attempt {
         let _ = self.progress.send(Progress::Phase { name, total });
     }
 
-    async fn ensure_image(&self, image: &Image) -> Result<(), RuntimeError> {
-        if image.reference == self.own.reference {
-            // Imported for the reaper, before any node needs it.
-            return Ok(());
-        }
-        image.ensure(&*self.engine).await.map(|_| ())
-    }
-
-    async fn start_reaper(&self) -> Result<ReaperHandle, RuntimeError> {
+    async fn ensure_images(&self) -> Result<(), RuntimeError> {
         self.phase("image", 1);
         self.own.ensure(&*self.engine).await?;
-        self.phase("reaper", 1);
-        let spec = node::reaper_spec(&self.identity, &self.own, &self.settings.socket);
-        self.intend([Thing::Container(spec.name.clone())])?;
-        reaper::start(&self.engine, &spec).await
+        if self.node.reference != self.own.reference {
+            self.node.ensure(&*self.engine).await?;
+        }
+        Ok(())
+    }
+
+    async fn reaper_started(
+        &self,
+        reaper: reaper::Dormant,
+        watches: oneshot::Sender<()>,
+    ) -> Result<ReaperHandle, RuntimeError> {
+        let handle = reaper.start(&*self.engine).await;
+        let handle = handle.inspect_err(|_| self.fail())?;
+        // The nodes' side has ended if nobody listens; its error is the one that counts.
+        let _ = watches.send(());
+        Ok(handle)
     }
 
     /// Nodes that do not join later.
@@ -231,6 +244,7 @@ impl Attempt {
             .iter()
             .map(|planned| Thing::Container(node::name(run, &planned.name)));
         let first = [
+            Thing::Container(node::reaper_name(run)),
             Thing::Network(network::name(run)),
             Thing::Container(node::agent_name(run)),
         ];
@@ -242,6 +256,7 @@ impl Attempt {
         subnet: Subnet,
         nodes: &[PlannedNode],
         made: oneshot::Sender<Subnet>,
+        watched: oneshot::Receiver<()>,
     ) -> Result<(Subnet, NodeTemplate), RuntimeError> {
         self.phase("network", 1);
         let plan = &self.launch.plan;
@@ -256,6 +271,10 @@ impl Attempt {
         let engine = &*self.engine;
         self.all("create", &specs, |spec| engine.create_container(spec))
             .await?;
+        // Nothing of the testnet runs before somebody watches over it.
+        if watched.await.is_err() {
+            return Err(RuntimeError::new("the nodes have no reaper"));
+        }
         self.all("start", &specs, |spec| engine.start_container(&spec.name))
             .await?;
         Ok((subnet, template))

@@ -126,18 +126,43 @@ pub(crate) struct ReaperHandle {
     expected: Arc<AtomicBool>,
 }
 
-/// Creates the reaper and returns once it watches.
-pub(crate) async fn start(
-    engine: &Arc<dyn Engine>,
+/// A reaper that exists and does not run yet.
+#[derive(Debug)]
+pub(crate) struct Dormant {
+    name: String,
+    pipe: Pipe,
+}
+
+fn failed_to(what: &str, name: &str) -> String {
+    format!("failed to {what} the reaper `{name}`")
+}
+
+/// Creates the reaper and connects to it.
+pub(crate) async fn create(
+    engine: &dyn Engine,
     spec: &ContainerSpec,
-) -> Result<ReaperHandle, RuntimeError> {
-    let operation = |what: &str| format!("failed to {what} the reaper `{}`", spec.name);
+) -> Result<Dormant, RuntimeError> {
+    let name = spec.name.clone();
     let create = engine.create_container(spec).await;
-    create.map_err(|error| error.during(operation("create")))?;
-    let pipe = engine.attach(&spec.name).await;
-    let pipe = pipe.map_err(|error| error.during(operation("attach to")))?;
-    let start = engine.start_container(&spec.name).await;
-    start.map_err(|error| error.during(operation("start")))?;
+    create.map_err(|error| error.during(failed_to("create", &name)))?;
+    let pipe = engine.attach(&name).await;
+    let pipe = pipe.map_err(|error| error.during(failed_to("attach to", &name)))?;
+    Ok(Dormant { name, pipe })
+}
+
+impl Dormant {
+    /// Starts the reaper and returns once it watches. From the engine's taking of the call on, the maker may die: the
+    /// reaper will miss its first sign of life.
+    pub(crate) async fn start(self, engine: &dyn Engine) -> Result<ReaperHandle, RuntimeError> {
+        let Self { name, pipe } = self;
+        let start = engine.start_container(&name).await;
+        start.map_err(|error| error.during(failed_to("start", &name)))?;
+        watched(&name, pipe).await
+    }
+}
+
+async fn watched(name: &str, pipe: Pipe) -> Result<ReaperHandle, RuntimeError> {
+    let operation = |what: &str| failed_to(what, name);
     let Pipe {
         reader,
         mut writer,

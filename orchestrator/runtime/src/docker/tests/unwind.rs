@@ -209,6 +209,7 @@ async fn the_reaper_is_there_before_anything_else_and_a_node_costs_two_calls() {
         "create-network",
         "create netsplit-r-00000001.agent",
         "create netsplit-r-00000001-n",
+        "start netsplit-r-00000001-n",
     ] {
         assert!(reaper < place(later), "{later} came before the reaper");
     }

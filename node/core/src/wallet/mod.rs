@@ -212,8 +212,12 @@ impl Wallet {
         if !self.inner.spk_index().is_tx_relevant(tx) {
             return Ok(false);
         }
+        // One that was dropped is back only if it was seen after that: seconds are too long to tell.
+        let graph = self.inner.tx_graph();
+        let dropped = graph.get_last_evicted(tx.compute_txid());
+        let seen = dropped.map_or(0, |at| at + 1).max(now.seconds().into());
         self.inner
-            .apply_unconfirmed_txs([(Arc::clone(tx), u64::from(now.seconds()))]);
+            .apply_unconfirmed_txs([(Arc::clone(tx), seen)]);
         self.persist(db)?;
         Ok(true)
     }

@@ -352,6 +352,25 @@ fn a_payment_contradicted_by_the_new_branch_is_forgotten() {
 }
 
 #[test]
+fn a_dropped_payment_that_comes_back_in_the_same_second_counts_again() {
+    let mut owner = Owner::new(101);
+    let before = owner.wallet.balance();
+    let tx = owner.pay(anyone(), BTC);
+    let paid = owner.wallet.balance();
+    for _ in 0..2 {
+        let db = &mut owner.fixture.db;
+        owner
+            .wallet
+            .on_dropped(db, &[tx.compute_txid()], NOW)
+            .unwrap();
+        assert_eq!(owner.wallet.balance(), before);
+        let again = Arc::new(tx.clone());
+        assert!(owner.wallet.on_transaction(db, &again, NOW).unwrap());
+        assert_eq!(owner.wallet.balance(), paid);
+    }
+}
+
+#[test]
 fn a_wallet_catches_up_with_a_chain_it_did_not_follow() {
     let mut owner = Owner::new(101);
     owner.pay(anyone(), BTC);

@@ -24,6 +24,8 @@ use crate::{
 const MAX_TARGETS: usize = 8192;
 /// Visits at the same time.
 const MAX_VISITS: usize = 32;
+/// Of those, visits to addresses that are known by hearsay only: whoever tells of many cannot keep the rest waiting.
+const MAX_HEARSAY_VISITS: usize = 16;
 /// A visited node has this long to tell of others.
 const STAY: Duration = Duration::from_millis(500);
 /// First pause after a failed visit to somebody who was never reached; doubles up to the survey's interval.
@@ -43,7 +45,20 @@ enum State {
 struct Target {
     state: State,
     is_reached: bool,
+    /// Nobody at this address ever asked the seed or was reached: others told of it.
+    is_hearsay: bool,
     failures: u32,
+}
+
+impl Target {
+    fn new(is_hearsay: bool, now: Instant) -> Self {
+        Self {
+            state: State::Waiting(now),
+            is_reached: false,
+            is_hearsay,
+            failures: 0,
+        }
+    }
 }
 
 /// Surveys the testnet for the role `dns-seed`.
@@ -80,47 +95,64 @@ impl Crawler {
     /// Somebody asked the seed: perhaps a node, to be visited at once.
     pub(crate) fn asked_by(&mut self, ip: IpAddr, now: Instant) {
         let address = SocketAddr::new(ip, self.port);
-        self.heard_of(address, now);
-        if let Some(target) = self.targets.get_mut(&address)
-            && !target.is_reached
-            && target.state != State::Visiting
-        {
-            *target = Target {
-                state: State::Waiting(now),
-                is_reached: false,
-                failures: 0,
-            };
+        if let Some(target) = self.targets.get_mut(&address) {
+            target.is_hearsay = false;
+            if !target.is_reached && target.state != State::Visiting {
+                *target = Target::new(false, now);
+            }
+        } else if self.targets.len() < MAX_TARGETS || self.forget_hearsay() {
+            self.targets.insert(address, Target::new(false, now));
         }
     }
 
     /// There may be a node at `address`.
     pub(crate) fn heard_of(&mut self, address: SocketAddr, now: Instant) {
         if self.targets.len() < MAX_TARGETS {
-            let target = Target {
-                state: State::Waiting(now),
-                is_reached: false,
-                failures: 0,
-            };
+            let target = Target::new(true, now);
             self.targets.entry(address).or_insert(target);
+        }
+    }
+
+    /// Makes room for one who asked; `false` if nobody can be forgotten for him.
+    fn forget_hearsay(&mut self) -> bool {
+        let idle = |target: &Target| target.is_hearsay && target.state != State::Visiting;
+        let victim = self.targets.iter().find(|(_, target)| idle(target));
+        match victim.map(|(address, _)| *address) {
+            Some(address) => self.targets.remove(&address).is_some(),
+            None => false,
         }
     }
 
     /// Whom to visit now. The caller dials and says which connection it is.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
         let room = MAX_VISITS.saturating_sub(self.visits.len());
-        let mut due: Vec<(Instant, SocketAddr)> = self
+        let mut room_for_hearsay = self.room_for_hearsay();
+        let mut due: Vec<(bool, Instant, SocketAddr)> = self
             .targets
             .iter()
             .filter_map(|(address, target)| match target.state {
-                State::Waiting(at) if at <= now => Some((at, *address)),
+                State::Waiting(at) if at <= now => Some((target.is_hearsay, at, *address)),
                 State::Waiting(_) | State::Visiting => None,
             })
             .collect();
         due.sort_unstable();
+        due.retain(|(is_hearsay, _, _)| {
+            let fits = !is_hearsay || room_for_hearsay > 0;
+            room_for_hearsay -= usize::from(*is_hearsay && fits);
+            fits
+        });
         due.into_iter()
             .take(room)
-            .map(|(_, address)| address)
+            .map(|(_, _, address)| address)
             .collect()
+    }
+
+    fn room_for_hearsay(&self) -> usize {
+        let visited = self.visits.values().map(|(address, _)| address);
+        let hearsay = visited
+            .filter_map(|address| self.targets.get(address))
+            .filter(|target| target.is_hearsay);
+        MAX_HEARSAY_VISITS.saturating_sub(hearsay.count())
     }
 
     /// The visit to `address` is connection `conn`.
@@ -141,6 +173,7 @@ impl Crawler {
             return;
         };
         target.failures = 0;
+        target.is_hearsay = false;
         if !target.is_reached {
             target.is_reached = true;
             out.event(Event::DnsNodeReached {
@@ -214,9 +247,10 @@ impl Crawler {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let leaving = self.visits.values().filter_map(|(_, leave)| *leave).min();
+        let hears = self.room_for_hearsay() > 0;
         let waiting = |target: &Target| match target.state {
-            State::Waiting(at) => Some(at),
-            State::Visiting => None,
+            State::Waiting(at) if hears || !target.is_hearsay => Some(at),
+            State::Waiting(_) | State::Visiting => None,
         };
         let visiting = if self.visits.len() < MAX_VISITS {
             self.targets.values().filter_map(waiting).min()
@@ -273,6 +307,37 @@ mod tests {
         assert_eq!(out.hung_up().len(), 1);
         crawler.disconnected(VISIT, "visit is over", at(8), &mut out);
         assert_eq!(crawler.due(at(8)), [other], "the other one is next");
+    }
+
+    #[test]
+    fn hearsay_does_not_keep_those_waiting_who_asked() {
+        let (mut crawler, mut out) = crawler();
+        let hearsay = |n: usize| {
+            let [high, low] = u16::try_from(n).expect("few").to_be_bytes();
+            SocketAddr::from(([12, 0, high, low], 18444))
+        };
+        for n in 0..MAX_TARGETS {
+            crawler.heard_of(hearsay(n), at(0));
+        }
+        let first = crawler.due(at(0));
+        assert_eq!(first.len(), MAX_HEARSAY_VISITS);
+        for (number, address) in (100..).zip(&first) {
+            crawler.visiting(ConnId(number), *address);
+        }
+        assert_eq!(
+            crawler.next_deadline(),
+            None,
+            "nothing to do until one answers"
+        );
+        crawler.asked_by(node().ip(), at(1));
+        assert_eq!(crawler.due(at(1)), [node()]);
+        crawler.visiting(VISIT, node());
+        crawler.disconnected(ConnId(100), "dial timed out", at(2), &mut out);
+        assert_eq!(
+            crawler.due(at(2)).len(),
+            1,
+            "one takes the place of another"
+        );
     }
 
     #[test]

@@ -198,6 +198,20 @@ impl Node {
             previous: change.from.hash.to_string(),
         });
         self.relay.tip_changed(change, &self.chain, &mut self.out);
+        self.announce_returned(change)
+    }
+
+    /// What only blocks held that have left is news to those who were on the other branch.
+    fn announce_returned(&mut self, change: &TipChange) -> Result<(), StoreError> {
+        for hash in change.disconnected.iter().rev() {
+            let block = self.chain.block(&self.db, hash)?;
+            let ids = block.iter().flat_map(|block| &block.txdata);
+            for txid in ids.map(Transaction::compute_txid) {
+                if self.mempool.contains(&txid) {
+                    self.relay.transaction_accepted(&txid, &mut self.out);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -293,19 +307,21 @@ impl Node {
         Ok(result)
     }
 
-    /// Announces own payments that no block holds to all who do not have them.
+    /// Announces own payments that no block holds to everyone, once more.
     pub(super) fn rebroadcast(&mut self, now: Now) -> Result<(), StoreError> {
         let Some(wallet) = &self.wallet else {
             return Ok(());
         };
+        let mut waiting = Vec::new();
         for tx in wallet.unconfirmed() {
             let txid = tx.compute_txid();
             if self.mempool.contains(&txid) {
-                self.relay.transaction_accepted(&txid, &mut self.out);
+                waiting.push(txid);
             } else {
                 let _rejected_again = self.take_transaction(Transaction::clone(&tx), None, now)?;
             }
         }
+        self.relay.announce_again(&waiting, &mut self.out);
         Ok(())
     }
 

@@ -76,6 +76,13 @@ impl Peer {
     }
 }
 
+fn announce_all(conn: ConnId, txids: &[Txid], out: &mut Outbox) {
+    for part in txids.chunks(MAX_INV) {
+        let inventory = part.iter().copied().map(Inventory::Transaction);
+        out.send(conn, NetworkMessage::Inv(inventory.collect()));
+    }
+}
+
 impl Relay for Flood {
     fn peer_connected(
         &mut self,
@@ -90,13 +97,7 @@ impl Relay for Flood {
         }
         if wants_transactions {
             waiting.truncate(MAX_WAITING);
-            for part in waiting.chunks(MAX_INV) {
-                let inventory = part
-                    .iter()
-                    .map(|txid| Inventory::Transaction(*txid))
-                    .collect();
-                out.send(conn, NetworkMessage::Inv(inventory));
-            }
+            announce_all(conn, &waiting, out);
             for txid in waiting {
                 transactions.insert(txid);
             }
@@ -171,6 +172,19 @@ impl Relay for Flood {
                     *conn,
                     NetworkMessage::Inv(vec![Inventory::Transaction(*txid)]),
                 );
+            }
+        }
+    }
+
+    fn announce_again(&mut self, txids: &[Txid], out: &mut Outbox) {
+        for (conn, peer) in self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.wants_transactions)
+        {
+            announce_all(*conn, txids, out);
+            for txid in txids {
+                peer.transactions.insert(*txid);
             }
         }
     }
@@ -281,6 +295,19 @@ mod tests {
         assert_eq!(scene.out.said_to(ALICE), []);
         let announced = NetworkMessage::Inv(vec![Inventory::Transaction(txid)]);
         assert_eq!(scene.out.said_to(BOB), [announced]);
+    }
+
+    #[test]
+    fn what_waits_for_long_is_announced_to_those_who_were_told_too() {
+        let mut scene = Scene::new();
+        let txid = Txid::from_byte_array([1; 32]);
+        scene.flood.transaction_accepted(&txid, &mut scene.out);
+        let announced = [NetworkMessage::Inv(vec![Inventory::Transaction(txid)])];
+        assert_eq!(scene.out.said_to(ALICE), announced);
+        scene.flood.announce_again(&[txid], &mut scene.out);
+        assert_eq!(scene.out.said_to(ALICE), announced);
+        scene.flood.announce_again(&[], &mut scene.out);
+        assert_eq!(scene.out.said_to(ALICE), []);
     }
 
     #[test]

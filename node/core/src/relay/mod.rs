@@ -46,8 +46,11 @@ pub(crate) trait Relay: std::fmt::Debug + Send {
     /// A node that keeps headers only has a new best one.
     fn header_changed(&mut self, best: Tip, chain: &Chain, out: &mut Outbox);
 
-    /// A transaction entered the mempool, or is to be announced once more to those who do not have it.
+    /// A transaction entered the mempool: it is announced to those who may not have it.
     fn transaction_accepted(&mut self, txid: &Txid, out: &mut Outbox);
+
+    /// These wait for long: they are announced once more to everyone, for one who refused or lost them may take them now.
+    fn announce_again(&mut self, txids: &[Txid], out: &mut Outbox);
 }
 
 /// The strategy `kind`.

@@ -231,7 +231,6 @@ impl Node {
         now: Now,
     ) -> Result<(), StoreError> {
         let txid = tx.compute_txid();
-        self.wanted.received(&txid);
         self.relay.has_transaction(conn, &txid);
         if !keeps_blocks(&self.config) {
             return Ok(());
@@ -241,32 +240,44 @@ impl Node {
             .iter()
             .map(|input| input.previous_output.txid)
             .collect();
+        // An id says nothing of the witnesses, which anybody on the way may have replaced.
+        let is_malleable = tx.input.iter().any(|input| !input.witness.is_empty());
         match self.take_transaction(tx, Some(conn), now)? {
             Ok(_) => {
                 if let Some(connection) = self.roster.get_mut(conn) {
                     connection.traffic.last_transaction = Some(now.wall);
                 }
             }
-            Err(reject) => match reject.kind {
-                RejectKind::Known => {}
-                RejectKind::MissingInputs => {
-                    let mut unknown: Vec<Txid> = parents
-                        .into_iter()
-                        .filter(|txid| !self.mempool.contains(txid))
-                        .collect();
-                    unknown.sort_unstable();
-                    unknown.dedup();
-                    self.wanted.ask_parents(conn, txid, &unknown, &mut self.out);
+            Err(reject) => {
+                match reject.kind {
+                    RejectKind::Policy | RejectKind::Invalid if is_malleable => {
+                        let out = &mut self.out;
+                        self.wanted.spoiled(conn, &txid, now.mono, out);
+                    }
+                    RejectKind::Policy | RejectKind::Invalid | RejectKind::Conflict => {
+                        self.wanted.received(&txid);
+                        self.wanted.refuse(txid);
+                    }
+                    RejectKind::Known => self.wanted.received(&txid),
+                    RejectKind::MissingInputs => {
+                        self.wanted.received(&txid);
+                        self.ask_parents(conn, txid, parents);
+                    }
                 }
-                RejectKind::Conflict | RejectKind::Policy => self.wanted.refuse(txid),
-                RejectKind::Invalid => {
-                    self.wanted.refuse(txid);
+                if reject.kind == RejectKind::Invalid {
                     let reason = format!("invalid transaction: {}", reject.reason);
                     self.out.misbehaved(conn, reason);
                 }
-            },
+            }
         }
         Ok(())
+    }
+
+    fn ask_parents(&mut self, conn: ConnId, txid: Txid, mut parents: Vec<Txid>) {
+        parents.retain(|parent| !self.mempool.contains(parent));
+        parents.sort_unstable();
+        parents.dedup();
+        self.wanted.ask_parents(conn, txid, &parents, &mut self.out);
     }
 
     /// Judges a transaction and draws all consequences.

@@ -85,6 +85,15 @@ impl Wanted {
         self.sources.remove(txid);
     }
 
+    /// What `conn` sent as `txid` is not wanted, but others may have it with other witnesses.
+    pub(crate) fn spoiled(&mut self, conn: ConnId, txid: &Txid, now: Instant, out: &mut Outbox) {
+        if self.in_flight.is_asked(conn, txid) {
+            self.in_flight.over(txid);
+        }
+        self.drop_source(conn, txid);
+        self.fetch(now, out);
+    }
+
     /// A transaction is not to be asked for again, until the chain moves.
     pub(crate) fn refuse(&mut self, txid: Txid) {
         self.refused.insert(txid);
@@ -197,6 +206,14 @@ mod tests {
         let (mut wanted, mut out) = both_have_it();
         wanted.received_notfound(ALICE, &txid(1), Instant(0), &mut out);
         assert_eq!(out.said_to(BOB), [request(&[1])]);
+    }
+
+    #[test]
+    fn one_who_spoils_a_transaction_does_not_keep_it_from_us() {
+        let (mut wanted, mut out) = both_have_it();
+        wanted.spoiled(ALICE, &txid(1), Instant(0), &mut out);
+        assert_eq!(out.said_to(BOB), [request(&[1])]);
+        assert_eq!(out.said_to(ALICE), []);
     }
 
     #[test]

@@ -570,7 +570,8 @@ impl Node {
     }
 
     fn accepted(&mut self, conn: ConnId, remote: SocketAddr, now: Now) {
-        let welcome = keeps_peers(&self.config) && self.connections.admits(&self.roster);
+        let welcome =
+            keeps_peers(&self.config) && self.connections.admits(remote.ip(), &self.roster);
         self.roster.insert(conn, remote, Link::Inbound, now);
         if welcome {
             self.begin_handshake(conn, now);

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -31,6 +31,8 @@ const MAX_REDIALS: usize = 6;
 const MAX_VISITORS: usize = 8;
 /// Connections that have not introduced themselves, beyond the limit of peers.
 const MAX_STRANGERS: usize = 32;
+/// Those of one host, so that none can keep the others out.
+const MAX_STRANGERS_OF_HOST: usize = 8;
 
 /// Decides about connections; holds none.
 #[derive(Debug)]
@@ -94,9 +96,12 @@ impl Connections {
         usize::from(self.limits.max).saturating_sub(taken)
     }
 
-    /// Whether there is room for one who has just connected and not said who he is.
-    pub(crate) fn admits(&self, roster: &Roster) -> bool {
+    /// Whether there is room for one who has just connected from `host` and not said who he is.
+    pub(crate) fn admits(&self, host: IpAddr, roster: &Roster) -> bool {
+        let stranger =
+            |c: &Connection| !c.link.is_outbound() && !c.is_ready() && c.remote.ip() == host;
         roster.len() < usize::from(self.limits.max) + MAX_STRANGERS
+            && roster.iter().filter(|(_, c)| stranger(c)).count() < MAX_STRANGERS_OF_HOST
     }
 
     /// `conn` is connected or given up: it is a dial no more.
@@ -127,9 +132,15 @@ impl Connections {
 
     /// A peer went silent: it is to be won back.
     pub(crate) fn lost(&mut self, address: SocketAddr, now: Instant) {
-        if self.lost.len() < MAX_LOST || self.lost.contains_key(&address) {
-            let next = now + jittered(&mut self.rng, self.redial / 2);
-            self.lost.insert(address, next);
+        let next = now + jittered(&mut self.rng, self.redial / 2);
+        self.lost.insert(address, next);
+        if self.lost.len() > MAX_LOST {
+            // The dead do not keep out those who may come back.
+            let others: Vec<SocketAddr> = self.lost.keys().copied().collect();
+            let others = others.into_iter().filter(|lost| *lost != address);
+            if let Some(victim) = pick(&mut self.rng, &others.collect::<Vec<_>>()) {
+                self.lost.remove(victim);
+            }
         }
     }
 

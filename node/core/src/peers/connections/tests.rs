@@ -194,6 +194,34 @@ fn the_lost_are_dialled_again_and_again_while_there_is_room() {
 }
 
 #[test]
+fn many_dead_do_not_keep_the_last_one_lost_from_being_dialled() {
+    let mut scene = Scene::new();
+    for last in 0..MAX_LOST {
+        let last = u8::try_from(last).expect("few");
+        scene.connections.lost(address(100 + last), scene.now);
+    }
+    scene.connections.lost(address(1), scene.now);
+    assert_eq!(scene.connections.lost.len(), MAX_LOST);
+    assert!(scene.connections.lost.contains_key(&address(1)));
+}
+
+#[test]
+fn the_strangers_of_one_host_do_not_keep_others_out() {
+    let mut scene = Scene::new();
+    let host = |last| address(last).ip();
+    for _ in 0..MAX_STRANGERS_OF_HOST {
+        assert!(scene.connections.admits(host(1), &scene.roster));
+        scene.insert(1, Link::Inbound, Phase::Connected);
+    }
+    assert!(!scene.connections.admits(host(1), &scene.roster));
+    assert!(scene.connections.admits(host(2), &scene.roster));
+    for last in 2..60 {
+        scene.insert(last, Link::Inbound, Phase::Connected);
+    }
+    assert!(!scene.connections.admits(host(99), &scene.roster));
+}
+
+#[test]
 fn who_is_back_or_refuses_us_is_no_longer_lost() {
     let mut scene = Scene::new();
     for last in 1..=2 {

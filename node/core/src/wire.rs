@@ -25,7 +25,7 @@ pub enum WireError {
     /// The bytes belong to another network or another protocol.
     #[error("wrong magic")]
     Magic,
-    /// The header announces more than [`MAX_PAYLOAD`].
+    /// The header announces more than may come: [`MAX_PAYLOAD`], or less from one who is no peer yet.
     #[error("message of {0} bytes is oversized")]
     Oversized(usize),
     /// The payload is not the one the header speaks of.
@@ -78,6 +78,17 @@ impl Decoder {
     /// # Errors
     /// When the bytes cannot become a message; the connection is of no use any more.
     pub fn next_message(&mut self) -> Result<Option<NetworkMessage>, WireError> {
+        self.next_message_within(MAX_PAYLOAD)
+    }
+
+    /// As [`next_message`](Self::next_message), if its payload has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As those of [`next_message`](Self::next_message).
+    pub(crate) fn next_message_within(
+        &mut self,
+        limit: usize,
+    ) -> Result<Option<NetworkMessage>, WireError> {
         let waiting = &self.buffer[self.used..];
         let magic = self.magic.to_bytes();
         let seen = waiting.len().min(magic.len());
@@ -89,7 +100,7 @@ impl Decoder {
             return Ok(None);
         }
         let length = payload_length(waiting);
-        if length > MAX_PAYLOAD {
+        if length > limit {
             return Err(WireError::Oversized(length));
         }
         let Some(frame) = waiting.get(..HEADER + length) else {

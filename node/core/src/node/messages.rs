@@ -20,11 +20,16 @@ use crate::{
     store::StoreError,
     sync::{PeerFacts, Turn, serve::Shelf},
     time::{Instant, Now},
-    wire::WireError,
+    wire::{MAX_PAYLOAD, WireError},
 };
 
 /// Entries in one `inv` or `getdata` (Bitcoin Core's `MAX_INV_SZ`).
 const MAX_INV: usize = 50_000;
+/// Longest payload taken from one whose handshake is not complete: nothing that matters then is longer.
+const MAX_GREETING: usize = 4096;
+/// Bytes that may be sent to a peer in answer to what came from it in one go: a few of the largest messages. What
+/// arrives in one go could otherwise ask for a thousand times its length.
+const MAX_ANSWER: u64 = 8 << 20;
 
 impl Node {
     /// Bytes came: as many messages as are whole are dealt with, one after the other.
@@ -40,9 +45,18 @@ impl Node {
         connection.traffic.last_received = Some(now.wall);
         connection.traffic.bytes_received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         connection.decoder.push(bytes);
+        let allowed = connection.traffic.bytes_sent + MAX_ANSWER;
         self.ping.heard(conn, now.mono);
         while let Some(connection) = self.roster.get_mut(conn) {
-            match connection.decoder.next_message() {
+            let limit = if connection.is_ready() {
+                MAX_PAYLOAD
+            } else {
+                MAX_GREETING
+            };
+            match connection.decoder.next_message_within(limit) {
+                Ok(_) if connection.traffic.bytes_sent > allowed => {
+                    self.out.misbehaved(conn, "asks for too much at once");
+                }
                 Ok(Some(message)) => self.message(conn, message, now)?,
                 Ok(None) => break,
                 Err(error) => self.out.misbehaved(conn, describe(&error)),

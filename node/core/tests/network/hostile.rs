@@ -182,6 +182,44 @@ fn one_who_says_nothing_is_given_up_and_unknown_words_are_ignored() {
 }
 
 #[test]
+fn one_who_is_no_peer_yet_cannot_make_the_node_wait_for_a_long_message() {
+    let long = frame("tx", 100_000, [0; 4], &[]);
+    let mut before = Scene::new();
+    before.utters(long.clone());
+    before.proves_refused();
+    let mut after = Scene::greeted();
+    after.utters(long);
+    assert!(after.is_connected());
+}
+
+#[test]
+fn one_who_asks_for_much_more_than_he_says_is_refused() {
+    let mut scene = Scene::greeted();
+    scene.testnet.mine(scene.testnet.nodes[0], 600);
+    scene.testnet.converge(5 * SECOND).unwrap();
+    let ask = wire::encode(
+        Magic::REGTEST,
+        NetworkMessage::GetHeaders(GetHeadersMessage {
+            version: 70016,
+            locator_hashes: Vec::new(),
+            stop_hash: BlockHash::all_zeros(),
+        }),
+    );
+    scene.hears();
+    // 50 kB that ask for 40 MB.
+    scene.utters(ask.repeat(800));
+    let heard: usize = scene
+        .hears()
+        .iter()
+        .map(|message| wire::encode(Magic::REGTEST, message.clone()).len())
+        .sum();
+    assert!(heard < 10 << 20, "{heard} bytes");
+    assert!(!scene.is_connected());
+    scene.testnet.mine(scene.testnet.nodes[1], 1);
+    scene.testnet.converge(SECOND).unwrap();
+}
+
+#[test]
 fn the_incompatible_are_refused() {
     let old = VersionMessage {
         version: 31_799,

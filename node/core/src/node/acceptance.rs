@@ -203,15 +203,15 @@ impl Node {
 
     /// What only blocks held that have left is news to those who were on the other branch.
     fn announce_returned(&mut self, change: &TipChange) -> Result<(), StoreError> {
+        let mut returned = Vec::new();
         for hash in change.disconnected.iter().rev() {
             let block = self.chain.block(&self.db, hash)?;
             let ids = block.iter().flat_map(|block| &block.txdata);
-            for txid in ids.map(Transaction::compute_txid) {
-                if self.mempool.contains(&txid) {
-                    self.relay.transaction_accepted(&txid, &mut self.out);
-                }
-            }
+            returned.extend(ids.map(Transaction::compute_txid));
         }
+        returned.retain(|txid| self.mempool.contains(txid));
+        // One that was told of it may have asked while a block held it, and so got nothing.
+        self.relay.announce_again(&returned, &mut self.out);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Blocks and transactions reach everybody.
 
-use bitcoin::Amount;
+use bitcoin::{Amount, ScriptBuf};
 use netsplit_api::config::Role;
 use netsplit_core::{
     io::{Command, Reply},
@@ -90,5 +90,42 @@ fn a_payment_spreads_and_is_mined() {
             block.txdata.iter().any(|tx| tx.compute_txid() == txid)
         });
         assert!(mined, "the payment is in the chain");
+    });
+}
+
+/// The wallet that paid is gone by the time the sides meet: the others have to bring its payment over.
+#[test]
+fn a_payment_that_a_reorganisation_returns_reaches_the_winning_side() {
+    with_seeds("returned", 20, |seed| {
+        let mut testnet = Testnet::new(seed).premined(101, &[0]);
+        let payer = testnet.add(|config| config.roles = [Role::Wallet].into());
+        testnet.populate(7, 0);
+        testnet.connect().unwrap();
+        let (losers, winners) = testnet.nodes.split_at(4);
+        let (losers, winners) = (losers.to_vec(), winners.to_vec());
+        testnet.network.cut(&losers, &winners);
+        let send = Command::SendToAddress {
+            // A taproot output that nobody can spend.
+            script: ScriptBuf::from_bytes([&[0x51, 0x20][..], &[2; 32]].concat()),
+            amount: Amount::ONE_BTC,
+            fee_rate: None,
+        };
+        let Reply::Sent(txid) = testnet.network.command(payer, send).unwrap() else {
+            panic!()
+        };
+        testnet.mine(payer, 1);
+        testnet.mine(winners[0], 3);
+        // Long enough for both sides to settle, too short to lose a peer.
+        testnet.network.run_for(SECOND);
+        assert!(!testnet.network.agree([losers[1], winners[0]]));
+        testnet.network.kill(payer);
+        testnet.network.heal();
+        let waits = |n: &netsplit_core::virtual_network::VirtualNetwork| {
+            n.agree(losers[1..].iter().chain(&winners).copied())
+                && winners
+                    .iter()
+                    .all(|node| n.node(*node).mempool().contains(&txid))
+        };
+        testnet.network.run_until(waits, 4 * SECOND).unwrap();
     });
 }

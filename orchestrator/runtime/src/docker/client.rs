@@ -11,6 +11,7 @@ use bollard::{
     container::LogOutput,
     errors::Error,
     exec::{CreateExecOptions, StartExecOptions, StartExecResults},
+    models::NetworkDisconnectRequest,
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
         ImportImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
@@ -154,6 +155,17 @@ impl Engine for BollardEngine {
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
         self.docker
             .remove_network(network)
+            .await
+            .map_err(engine_error)
+    }
+
+    async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkDisconnectRequest {
+            container: container.to_owned(),
+            force: Some(true),
+        };
+        self.docker
+            .disconnect_network(network, request)
             .await
             .map_err(engine_error)
     }

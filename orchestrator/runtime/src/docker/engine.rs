@@ -189,6 +189,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     async fn networks(&self, label: Option<&str>) -> Result<Vec<NetworkInfo>, EngineError>;
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
     async fn remove_network(&self, network: &str) -> Result<(), EngineError>;
+    /// Takes a container out of a network, whatever state it is in.
+    async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError>;
 
     /// Containers with a label, in whatever state.
     async fn containers(&self, label: &str) -> Result<Vec<ContainerInfo>, EngineError>;

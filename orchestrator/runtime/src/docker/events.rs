@@ -51,11 +51,13 @@ impl Feed {
         }
     }
 
-    /// Tells of containers' ends from now on, and of those since `since` (seconds since the epoch).
+    /// Tells of containers' ends from now on, and of those since `since` (seconds since the epoch), which the run's maker
+    /// gives: the reaper is there for it, and its end is told to nobody else.
     pub(super) fn watch(&self, engine: Arc<dyn Engine>, run: RunId, since: Option<u64>) {
         let watcher = Watcher {
             engine,
             run,
+            makes: since.is_some(),
             events: self.sender.clone(),
         };
         self.spawn(watcher.watch(since));
@@ -154,10 +156,12 @@ fn said(node: &NodeName, incarnation: u64, record: Value) -> NetEvent {
     }
 }
 
-/// Tells of nodes whose processes end and of the agent's end.
+/// Tells of nodes whose processes end, of the agent's end and, to the run's maker, of the reaper's.
 struct Watcher {
     engine: Arc<dyn Engine>,
     run: RunId,
+    /// Whether this process made the run.
+    makes: bool,
     events: mpsc::Sender<NetEvent>,
 }
 
@@ -174,6 +178,7 @@ struct Known {
 enum News {
     Ended { node: NodeName, code: Option<i64> },
     AgentEnded { code: Option<i64> },
+    ReaperEnded { code: Option<i64> },
 }
 
 impl Known {
@@ -198,6 +203,7 @@ impl Known {
                 None
             }
             (Part::Agent, "die") => Some(News::AgentEnded { code }),
+            (Part::Reaper, "die") => Some(News::ReaperEnded { code }),
             _ => None,
         }
     }
@@ -256,6 +262,10 @@ impl Watcher {
     }
 
     async fn tell(&self, news: News) -> Result<(), mpsc::error::SendError<NetEvent>> {
+        let ended = |code: Option<i64>| {
+            let code = code.map_or("an unknown code".to_owned(), |code| format!("code {code}"));
+            format!("its container ended with {code}")
+        };
         let event = match news {
             News::Ended { node, code } => {
                 let container = node::name(&self.run, &node);
@@ -270,12 +280,13 @@ impl Watcher {
                     last_lines,
                 }
             }
-            News::AgentEnded { code } => {
-                let code = code.map_or("an unknown code".to_owned(), |code| format!("code {code}"));
-                NetEvent::AgentLost {
-                    reason: format!("its container ended with {code}"),
-                }
-            }
+            News::AgentEnded { code } => NetEvent::AgentLost {
+                reason: ended(code),
+            },
+            News::ReaperEnded { .. } if !self.makes => return Ok(()),
+            News::ReaperEnded { code } => NetEvent::ReaperLost {
+                reason: ended(code),
+            },
         };
         self.events.send(event).await
     }
@@ -338,11 +349,29 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_end_is_told_and_the_reapers_is_not() {
+    fn the_ends_of_agent_and_reaper_are_news() {
         let mut known = Known::default();
-        let lost = News::AgentEnded { code: Some(137) };
-        assert_eq!(known.learn(&event("die", "agent", 1)), Some(lost));
-        assert_eq!(known.learn(&event("die", "reaper", 2)), None);
+        let agent = News::AgentEnded { code: Some(137) };
+        let reaper = News::ReaperEnded { code: Some(137) };
+        assert_eq!(known.learn(&event("die", "agent", 1)), Some(agent));
+        assert_eq!(known.learn(&event("die", "reaper", 2)), Some(reaper));
+    }
+
+    #[tokio::test]
+    async fn the_reapers_end_is_told_to_the_runs_maker_only() {
+        for makes in [true, false] {
+            let (events, mut told) = mpsc::channel(1);
+            let watcher = Watcher {
+                engine: Arc::new(super::super::tests::fake_engine::FakeEngine::default()),
+                run: RunId("r".into()),
+                makes,
+                events,
+            };
+            let news = News::ReaperEnded { code: Some(137) };
+            watcher.tell(news).await.expect("the receiver is here");
+            let lost = matches!(told.try_recv(), Ok(NetEvent::ReaperLost { .. }));
+            assert_eq!(lost, makes);
+        }
     }
 
     #[test]

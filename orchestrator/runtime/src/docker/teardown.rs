@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::{
     engine::{ContainerInfo, Engine, EngineError, NetworkInfo, gone_is_fine},
@@ -13,6 +14,14 @@ use crate::{Progress, ProgressSink, RunId, RuntimeError, Teardown};
 
 /// Passes over what is left: what was being created while the first one ran is found by the next.
 const PASSES: usize = 5;
+
+/// Containers that leave their network at a time.
+///
+/// Engines before 28 count a network's endpoints in a record that several threads update at once: with three or more
+/// departures at a time a decrement can be lost, and a network that counts an endpoint it has not can no longer be removed
+/// until the engine restarts (seen with 20.10: one network in about eighty). Two at a time do not lose any and are hidden
+/// behind the removals.
+const DEPARTURES: usize = 2;
 
 /// Who removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +84,9 @@ pub(crate) async fn remove_run(
                 total: fresh,
             });
         }
-        left = remove_containers(engine, others, progress, &mut removed).await;
+        left = remove_containers(engine, others, &networks, progress, &mut removed).await;
         let mut reaped = 0;
-        let reapers = remove_containers(engine, reapers, progress, &mut reaped);
+        let reapers = remove_containers(engine, reapers, &[], progress, &mut reaped);
         let (networks, reapers) = tokio::join!(remove_networks(engine, networks), reapers);
         removed += networks.iter().filter(|result| result.is_ok()).count();
         left.extend(networks.into_iter().filter_map(Result::err));
@@ -86,17 +95,23 @@ pub(crate) async fn remove_run(
     Ok(Teardown { removed, left })
 }
 
-/// Removes containers, agents after nodes; returns what could not be.
+/// Removes containers, agents after nodes, and takes the nodes out of `networks` before; returns what could not be.
 async fn remove_containers(
     engine: &dyn Engine,
     mut containers: Vec<ContainerInfo>,
+    networks: &[NetworkInfo],
     progress: &ProgressSink,
     removed: &mut usize,
 ) -> Vec<String> {
     containers.sort_by_key(|container| Part::of(&container.labels) != Some(Part::Node));
     let mut left = Vec::new();
+    let departures = Semaphore::new(DEPARTURES);
+    let departures = &departures;
     let work = |container: ContainerInfo| -> BoxFuture<'_, _> {
         Box::pin(async move {
+            if Part::of(&container.labels) == Some(Part::Node) {
+                depart(engine, &container, networks, departures).await;
+            }
             let result = gone_is_fine(engine.remove_container(&container.id).await);
             (container, result)
         })
@@ -119,6 +134,21 @@ async fn remove_containers(
     )
     .await;
     left
+}
+
+/// Takes a node out of the run's networks. A failure does not matter: the removal that follows does it too.
+async fn depart(
+    engine: &dyn Engine,
+    container: &ContainerInfo,
+    networks: &[NetworkInfo],
+    departures: &Semaphore,
+) {
+    let _permit = departures.acquire().await;
+    for network in networks {
+        if let Err(error) = gone_is_fine(engine.disconnect(&network.id, &container.id).await) {
+            tracing::debug!(container = container.name, %error, "not disconnected");
+        }
+    }
 }
 
 async fn remove_networks(

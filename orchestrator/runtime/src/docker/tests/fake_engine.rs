@@ -40,6 +40,8 @@ type CreateHook = Box<dyn Fn(&str) + Send>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) calls: Vec<String>,
+    /// Containers that leave a network right now, and most at a time so far.
+    pub(super) departing: (usize, usize),
     pub(super) images: BTreeSet<String>,
     pub(super) containers: BTreeMap<String, (ContainerSpec, ContainerState)>,
     pub(super) networks: BTreeMap<String, NetworkSpec>,
@@ -55,7 +57,7 @@ pub(super) struct State {
 
 /// The engine; clones share it.
 #[derive(Clone, Default)]
-pub(super) struct FakeEngine(Arc<Mutex<State>>);
+pub(in super::super) struct FakeEngine(Arc<Mutex<State>>);
 
 impl FakeEngine {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -275,6 +277,25 @@ impl Engine for FakeEngine {
             state.networks.remove(network).map(|_| ()).ok_or_else(|| missing(network))
         })
         .await
+    }
+
+    async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        {
+            let (now, most) = &mut self.state().departing;
+            *now += 1;
+            *most = (*most).max(*now);
+        }
+        let call = self.call(format!("disconnect {network} {container}"), |state| {
+            let known = state
+                .containers
+                .get_mut(container)
+                .ok_or_else(|| missing(container))?;
+            known.0.network = super::super::engine::Attachment::None;
+            Ok(())
+        });
+        let result = call.await;
+        self.state().departing.0 -= 1;
+        result
     }
 
     async fn containers(&self, label: &str) -> Result<Vec<ContainerInfo>, EngineError> {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod fake_engine;
+pub(super) mod fake_engine;
 mod unwind;
 
 use netsplit_api::config::ChainNetwork;

@@ -92,7 +92,11 @@ impl Store for MemoryStore {
 
     fn scan(&self, table: Table, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
         let from = (table, Vec::new());
-        for ((_, key), value) in self.entries.range(from..).take_while(|((t, _), _)| *t == table) {
+        for ((_, key), value) in self
+            .entries
+            .range(from..)
+            .take_while(|((t, _), _)| *t == table)
+        {
             visit(key, value);
         }
         Ok(())

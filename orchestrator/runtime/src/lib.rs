@@ -174,6 +174,11 @@ pub enum NetEvent {
         /// Why.
         reason: String,
     },
+    /// The run's guard is gone: nobody would clean up after this process if it were killed. Only the run's maker is told.
+    ReaperLost {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What a teardown achieved.

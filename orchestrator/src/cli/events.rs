@@ -92,6 +92,8 @@ async fn print(
                 let code = code.map_or(String::new(), |code| format!(" with code {code}"));
                 context.ui.warning(&format!("`{node}` exited{code}"));
             }
+            // Told to the maker of a run only.
+            Some(NetEvent::ReaperLost { .. }) => {}
             Some(NetEvent::AgentLost { reason }) => {
                 return Err(CommandError::infrastructure(format!(
                     "the agent is gone: {reason}"

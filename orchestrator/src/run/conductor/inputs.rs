@@ -43,6 +43,7 @@ impl Conductor<'_> {
                 self.on_exit(&node, code, last_lines);
             }
             NetEvent::AgentLost { reason } => self.lost(&reason),
+            NetEvent::ReaperLost { reason } => self.unguarded(&reason),
         }
     }
 
@@ -57,10 +58,27 @@ impl Conductor<'_> {
             .node_lifecycle(node, Lifecycle::Died, at);
         let code = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
         let mut ended = Ended::error(format!("`{node}` ended by itself{code}"));
-        ended.hints = last_lines
-            .into_iter()
-            .map(|line| format!("{node}: {line}"))
-            .collect();
+        ended.hints = if last_lines.is_empty() {
+            vec![format!(
+                "`{node}` wrote nothing to its log: is its program whole, and made for this machine?"
+            )]
+        } else {
+            let line = |line| format!("{node}: {line}");
+            last_lines.into_iter().map(line).collect()
+        };
+        self.abort(ended);
+    }
+
+    /// The reaper is gone: were this process killed now, the testnet would be left behind.
+    fn unguarded(&mut self, reason: &str) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let mut ended = Ended::error(format!("the reaper was lost: {reason}"));
+        ended.hints.push(
+            "nothing else would remove the testnet if netsplit was killed: look for who ends containers on this engine"
+                .to_owned(),
+        );
         self.abort(ended);
     }
 
@@ -76,7 +94,7 @@ impl Conductor<'_> {
             .iter()
             .map(|fault| fault.id.as_str())
             .collect();
-        let ended = if faults.is_empty() && !self.stage.desk.is_changing() {
+        let mut ended = if faults.is_empty() && !self.stage.desk.is_changing() {
             Ended::error(format!("the agent was lost: {reason}"))
         } else {
             let what = if faults.is_empty() {
@@ -87,6 +105,10 @@ impl Conductor<'_> {
             let message = format!("the agent was lost while {what}: {reason}");
             Ended::new(StepStatus::Inconclusive, message)
         };
+        ended.hints.push(
+            "it ends when somebody removes its container or the kernel is out of memory (see `dmesg`)"
+                .to_owned(),
+        );
         self.abort(ended);
     }
 

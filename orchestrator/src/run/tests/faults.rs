@@ -346,3 +346,18 @@ async fn a_heal_of_what_was_never_cut_is_an_error() {
             .contains("there is no fault `cut`")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reaper_lost_is_infrastructure_and_everything_is_removed() {
+    let runtime = runtime();
+    let lost = NetEvent::ReaperLost {
+        reason: "killed".to_owned(),
+    };
+    runtime.net().event_after(Duration::from_secs(1), lost);
+    let outcome = run(&runtime, &scenario()).await;
+    assert_eq!(outcome.report.exit_code, exit::INFRASTRUCTURE);
+    let error = outcome.report.error.unwrap();
+    assert!(error.contains("the reaper was lost: killed"), "{error}");
+    assert_eq!(outcome.report.hints.len(), 1);
+    assert_eq!(removals(&runtime), 1);
+}

@@ -356,10 +356,20 @@ fn judge_cut(
             .problems
             .push("the kernel counted none of the probes as dropped".to_owned());
     }
-    if evidence.probes.cut_pairs == 0 {
+    let Probes {
+        cut_pairs,
+        left_out,
+        silent,
+        ..
+    } = evidence.probes;
+    if cut_pairs == 0 {
         evidence
             .problems
             .push("no two nodes that run are cut from each other".to_owned());
+    } else if silent == 0 && evidence.problems.is_empty() {
+        evidence.problems.push(format!(
+            "no cut pair was shown to be silent: {left_out} of them had a node whose process changed meanwhile"
+        ));
     }
     if evidence.probes.open_pairs == 0 {
         evidence
@@ -425,4 +435,67 @@ pub(crate) async fn reach(scene: &Scene<'_>, query: &Query) -> Result<Value, Str
         .map(|((from, to), reached)| Reached { from, to, reached })
         .collect();
     serde_json::to_value(reached).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cut of two pairs whose table is as it should be.
+    fn cut(probes: Probes) -> Evidence {
+        let applied = Applied {
+            version: 1,
+            committed_from_ns: 0,
+            committed_to_ns: 0,
+            pairs_intended: 2,
+            pairs_installed: 2,
+            differences: Vec::new(),
+        };
+        Evidence {
+            change: "cut",
+            pairs_intended: 2,
+            table: TableEvidence {
+                applied,
+                pairs_expected: 2,
+                commit_us: 0,
+            },
+            probes,
+            sample: None,
+            excluded: Vec::new(),
+            established: None,
+            dropped: vec![Dropped {
+                probes: 12,
+                ..Dropped::default()
+            }],
+            elapsed_ms: 0,
+            notes: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn problems(silent: usize, left_out: usize) -> Vec<String> {
+        let probes = Probes {
+            cut_pairs: 2,
+            silent,
+            left_out,
+            ..Probes::default()
+        };
+        let mut evidence = cut(probes);
+        let nobody = sockets::Snapshot::default();
+        judge_cut(&mut evidence, false, &nobody, &nobody);
+        evidence.problems
+    }
+
+    /// Whoever restarts while it is probed proves nothing, and a proof needs somebody.
+    #[test]
+    fn a_cut_of_which_every_pair_was_left_out_is_not_shown() {
+        assert_eq!(problems(2, 0), [""; 0]);
+        assert_eq!(problems(1, 1), [""; 0]);
+        let problems = problems(0, 2);
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].contains("no cut pair was shown"),
+            "{problems:?}"
+        );
+    }
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use netsplit_api::{config::Role, event::Event, rpc::code};
-use netsplit_plan::plan::NodeName;
-use netsplit_runtime::CallError;
+use netsplit_plan::{observe::At, plan::NodeName};
+use netsplit_runtime::{CallError, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Ended, Progress, Step};
@@ -169,7 +169,8 @@ pub(crate) struct Sending {
     to: NodeName,
     amount: u64,
     fee_rate: Option<u64>,
-    paying: bool,
+    /// When the payer was asked: a block that it is in may come before the answer does.
+    asked: Option<Timestamp>,
 }
 
 impl Sending {
@@ -188,7 +189,7 @@ impl Sending {
             to,
             amount,
             fee_rate,
-            paying: false,
+            asked: None,
         }
     }
 
@@ -209,10 +210,8 @@ impl Sending {
         }
     }
 
-    fn sent(&self, stage: &mut Stage<'_>, txid: &str) -> Ended {
-        let at = stage.now();
-        let seen_at = stage.at();
-        stage.observations.sent(self.id.as_deref(), txid, seen_at);
+    fn sent(&self, stage: &mut Stage<'_>, txid: &str, at: Timestamp) -> Ended {
+        stage.observations.sent(self.id.as_deref(), txid, At(at.0));
         stage.state.sent.push(SentTransaction {
             id: self.id.clone(),
             txid: txid.to_owned(),
@@ -237,13 +236,16 @@ impl Step for Sending {
             return Progress::Going;
         };
         match answer {
-            Ok(Value::String(address)) if !self.paying => {
-                self.paying = true;
+            Ok(Value::String(address)) if self.asked.is_none() => {
+                self.asked = Some(stage.now());
                 let params = self.parameters(address);
                 stage.call(self.key, &self.from, "sendtoaddress", params);
                 Progress::Going
             }
-            Ok(Value::String(txid)) => Progress::Ended(self.sent(stage, txid)),
+            Ok(Value::String(txid)) => {
+                let asked = self.asked.unwrap_or_else(|| stage.now());
+                Progress::Ended(self.sent(stage, txid, asked))
+            }
             Ok(other) => Progress::Ended(Ended::error(format!("`{node}` answered with {other}"))),
             Err(error) => Progress::Ended(call_failed(error)),
         }

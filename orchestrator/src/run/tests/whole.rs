@@ -118,8 +118,9 @@ async fn every_kind_of_step_passes() {
 #[tokio::test(start_paused = true)]
 async fn a_sent_transaction_is_what_later_assertions_ask_for() {
     let runtime = runtime();
-    runtime.net().on_rpc(|_, _, method, _| {
-        (method == "getblock").then(|| Ok(json!({ "tx": ["coinbase", "cafe"] })))
+    runtime.net().on_rpc(|_, _, method, params| {
+        (method == "getblock")
+            .then(|| Ok(json!({ "hash": params[0], "height": 4, "tx": ["coinbase", "cafe"] })))
     });
     let send = Action::Send {
         id: None,

@@ -101,9 +101,9 @@ impl Summary<'_> {
         if !figures.is_empty() {
             page.line("timings", Tone::Faint, &figures.join(" · "));
         }
-        for (heal, ms) in one_tip_after_heals(&self.report.steps) {
+        for (heal, ms) in converged_after_heals(&self.report.steps) {
             let text = format!(
-                "one tip {} after `{heal}` was verified",
+                "`converged` held {} after `{heal}` was verified",
                 evidence::milliseconds(ms)
             );
             page.line("heal", Tone::Faint, &text);
@@ -131,7 +131,7 @@ impl Summary<'_> {
 }
 
 /// After each heal: milliseconds until the next assertion that nodes converged held.
-fn one_tip_after_heals(steps: &[StepResult]) -> Vec<(String, u64)> {
+fn converged_after_heals(steps: &[StepResult]) -> Vec<(String, u64)> {
     let end = |step: &StepResult| step.started_ms + step.elapsed_ms;
     let passed = |step: &&StepResult| step.status == StepStatus::Passed;
     let heals = steps

@@ -2,7 +2,7 @@
 
 use netsplit_api::rpc::{RpcError, code};
 
-use super::{Answer, Params, View, answer, table};
+use super::{Answer, Params, View, answer, help as texts, table};
 
 pub(super) fn uptime(view: &View<'_>, _: &Params) -> Answer {
     answer(&view.clock.uptime().as_secs())
@@ -10,7 +10,7 @@ pub(super) fn uptime(view: &View<'_>, _: &Params) -> Answer {
 
 pub(super) fn help(_: &View<'_>, params: &Params) -> Answer {
     let Some(name) = params.text(0)? else {
-        return answer(&table::overview());
+        return answer(&texts::overview());
     };
     match table::find(name) {
         Some(method) => answer(&method.help()),

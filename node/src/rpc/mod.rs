@@ -4,7 +4,7 @@
 //! - `http`: paths, authentication, the event stream, metrics.
 //! - `envelope`: requests and replies of JSON-RPC 1.0, 1.1 and 2.0, alone and in batches.
 //! - `params`: positional and named parameters, and their types.
-//! - `table`: every method with its help text; `docs/rpc.md` says the same.
+//! - `table`: every method; `help`: what is said of them, in `docs/rpc.md` too.
 //! - `blockchain`, `network`, `mining`, `rawtransactions`, `wallet`, `control`, `x_probe`: the methods, by Core's groups.
 //! - `encode`: blocks, transactions and scripts in Core's JSON.
 //!
@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod encode;
 mod envelope;
+mod help;
 mod http;
 mod mining;
 mod network;
@@ -37,7 +38,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-pub use self::table::reference;
+pub use self::help::reference;
 pub(crate) use self::{
     http::{Credentials, Server, serve, stopping},
     params::Params,

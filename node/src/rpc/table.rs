@@ -1,6 +1,6 @@
-//! Every method: its name, parameters, help text, and how it is run.
+//! Every method: its name, parameters, what it does, and how it is run. `help` puts that into words.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::{
     Run, blockchain, control, mining, network, rawtransactions, wallet,
@@ -13,9 +13,9 @@ pub(crate) struct Method {
     pub(super) group: Group,
     pub(super) params: &'static [Param],
     /// What it does, in a sentence or two.
-    summary: &'static str,
+    pub(super) summary: &'static str,
     /// What it answers.
-    result: &'static str,
+    pub(super) result: &'static str,
     pub(crate) run: Run,
 }
 
@@ -28,9 +28,9 @@ impl fmt::Debug for Method {
 /// A parameter. Its name may have a second one after `|`.
 pub(super) struct Param {
     pub(super) name: &'static str,
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) required: bool,
-    text: &'static str,
+    pub(super) text: &'static str,
 }
 
 /// Core's groups of methods, and one of our own.
@@ -47,7 +47,7 @@ pub(super) enum Group {
 }
 
 impl Group {
-    const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Blockchain,
         Self::Control,
         Self::Mining,
@@ -82,7 +82,7 @@ const TXID: Param = required("txid", "string", "Transaction id.");
 const PROBE_ID: Param = required("id", "string", "The round: 16 lower-case hex digits.");
 
 /// All methods, by group and name.
-static METHODS: &[Method] = &[
+pub(super) static METHODS: &[Method] = &[
     Method {
         name: "getbestblockhash",
         group: Group::Blockchain,
@@ -497,96 +497,6 @@ pub(super) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
 }
 
-impl Method {
-    /// The method with its parameters, optional ones in parentheses.
-    fn usage(&self) -> String {
-        let mut usage = self.name.to_owned();
-        for param in self.params {
-            let name = param.display_name();
-            let quoted = if param.kind == "string" {
-                format!("\"{name}\"")
-            } else {
-                name.to_owned()
-            };
-            let shown = if param.required {
-                quoted
-            } else {
-                format!("( {quoted} )")
-            };
-            usage.push(' ');
-            usage.push_str(&shown);
-        }
-        usage
-    }
-
-    /// The help text.
-    pub(super) fn help(&self) -> String {
-        let mut text = format!("{}\n\n{}\n", self.usage(), self.summary);
-        if !self.params.is_empty() {
-            text.push_str("\nArguments:\n");
-        }
-        for (number, param) in self.params.iter().enumerate() {
-            let need = if param.required {
-                "required"
-            } else {
-                "optional"
-            };
-            let (name, kind) = (param.display_name(), param.kind);
-            let number = number + 1;
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{number}. {name} ({kind}, {need}) {}", param.text);
-        }
-        let _ = write!(text, "\nResult:\n{}", self.result);
-        text
-    }
-}
-
-impl Param {
-    fn display_name(&self) -> &'static str {
-        self.name.split('|').next().unwrap_or(self.name)
-    }
-}
-
-/// All methods by group, as `help` without a method shows them.
-pub(super) fn overview() -> String {
-    let mut text = String::new();
-    for group in Group::ALL {
-        let _ = writeln!(text, "== {group:?} ==");
-        for method in METHODS.iter().filter(|method| method.group == group) {
-            text.push_str(&method.usage());
-            text.push('\n');
-        }
-        text.push('\n');
-    }
-    text.trim_end().to_owned()
-}
-
-/// The methods' part of `docs/rpc.md`.
-#[must_use]
-pub fn reference() -> String {
-    let mut text = String::new();
-    for group in Group::ALL {
-        let _ = writeln!(text, "## {group:?}\n");
-        for method in METHODS.iter().filter(|method| method.group == group) {
-            let _ = writeln!(text, "### {}\n\n`{}`\n", method.name, method.usage());
-            let _ = writeln!(text, "{} Answers: {}\n", method.summary, method.result);
-            for param in method.params {
-                let need = if param.required {
-                    "required"
-                } else {
-                    "optional"
-                };
-                let (name, kind, about) = (param.display_name(), param.kind, param.text);
-                let _ = writeln!(text, "- `{name}` ({kind}, {need}): {about}");
-            }
-            if !method.params.is_empty() {
-                text.push('\n');
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -609,21 +519,5 @@ mod tests {
             let required: Vec<bool> = method.params.iter().map(|param| param.required).collect();
             assert!(required.is_sorted_by(|a, b| a >= b), "{}", method.name);
         }
-    }
-
-    #[test]
-    fn help_shows_usage_and_parameters() {
-        insta::assert_snapshot!(find("getblock").map(Method::help).unwrap_or_default(), @r#"
-        getblock "blockhash" ( verbosity )
-
-        A stored block, of the active chain or beside it.
-
-        Arguments:
-        1. blockhash (string, required) Hash of the block.
-        2. verbosity (number, optional) 0, 1 (default) or 2; true means 1, false 0.
-
-        Result:
-        With 0 the block in hex, with 1 an object with the ids of its transactions, with 2 one with the transactions. `confirmations` is -1 beside the active chain; `nextblockhash` is absent at the tip.
-        "#);
     }
 }

@@ -2,16 +2,28 @@
 
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, EndpointIpamConfig,
-    EndpointSettings, HostConfig, HostConfigLogConfig, Ipam, IpamConfig, Network,
+    EndpointSettings, HostConfig, HostConfigLogConfig, ImageInspect, Ipam, IpamConfig, Network,
     NetworkCreateRequest, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{
     client::DEFAULT_SOCKET,
     engine::{
-        Attachment, ContainerInfo, ContainerSpec, ContainerState, NetworkInfo, NetworkSpec, Stdin,
+        Attachment, ContainerInfo, ContainerSpec, ContainerState, ImageInfo, NetworkInfo,
+        NetworkSpec, Stdin,
     },
 };
+
+pub(super) fn image_info(reference: &str, image: ImageInspect) -> ImageInfo {
+    let tagged = image.metadata.and_then(|metadata| metadata.last_tag_time);
+    ImageInfo {
+        reference: reference.to_owned(),
+        // An engine that does not know answers with the year 1.
+        tagged: tagged
+            .and_then(|at| u64::try_from(at.timestamp()).ok())
+            .filter(|at| *at > 0),
+    }
+}
 
 pub(super) fn network_info(network: Network) -> Option<NetworkInfo> {
     let configs = network

@@ -15,18 +15,19 @@ use bollard::{
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
         ImportImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-        ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-        StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+        ListImagesOptionsBuilder, ListNetworksOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, StopContainerOptionsBuilder,
+        TagImageOptionsBuilder, WaitContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
 
 use super::{
-    bodies::{container_body, container_info, network_info, network_request},
+    bodies::{container_body, container_info, image_info, network_info, network_request},
     engine::{
         ContainerInfo, ContainerSpec, Engine, EngineError, EngineEvent, EngineVersion, ErrorKind,
-        NetworkInfo, NetworkSpec,
+        ImageInfo, NetworkInfo, NetworkSpec,
     },
     stream::{Output, Pipe},
 };
@@ -107,17 +108,51 @@ impl Engine for BollardEngine {
         })
     }
 
-    async fn has_image(&self, reference: &str) -> Result<bool, EngineError> {
-        match self
-            .docker
-            .inspect_image(reference)
-            .await
-            .map_err(engine_error)
-        {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, EngineError> {
+        let inspected = self.docker.inspect_image(reference).await;
+        match inspected.map_err(engine_error) {
+            Ok(image) => Ok(Some(image_info(reference, image))),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn images(&self, label: &str) -> Result<Vec<ImageInfo>, EngineError> {
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&filters([("label", vec![label])]))
+            .build();
+        let listed = self.docker.list_images(Some(options)).await;
+        let mut images = Vec::new();
+        for image in listed.map_err(engine_error)? {
+            let Some(own) = image.labels.get(label) else {
+                continue;
+            };
+            if image.repo_tags.contains(own) {
+                images.extend(self.image(own).await?);
+            }
+        }
+        Ok(images)
+    }
+
+    async fn tag_image(&self, reference: &str) -> Result<(), EngineError> {
+        let (name, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+        let options = TagImageOptionsBuilder::default()
+            .repo(name)
+            .tag(tag)
+            .build();
+        self.docker
+            .tag_image(reference, Some(options))
+            .await
+            .map_err(engine_error)
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        let options = RemoveImageOptionsBuilder::default().force(false).build();
+        self.docker
+            .remove_image(reference, Some(options), None)
+            .await
+            .map_err(engine_error)?;
+        Ok(())
     }
 
     async fn import_image(&self, archive: Bytes) -> Result<(), EngineError> {

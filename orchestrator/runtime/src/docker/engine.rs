@@ -156,6 +156,15 @@ pub(crate) struct NetworkInfo {
     pub(crate) subnets: Vec<Subnet>,
 }
 
+/// An image of ours that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageInfo {
+    /// Its name and tag.
+    pub(crate) reference: String,
+    /// When it was last given that tag, in seconds since the epoch by the engine's clock; `None` if the engine does not say.
+    pub(crate) tagged: Option<u64>,
+}
+
 /// Something that happened to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EngineEvent {
@@ -181,7 +190,14 @@ pub(crate) struct EngineVersion {
 pub(crate) trait Engine: Send + Sync + 'static {
     async fn version(&self) -> Result<EngineVersion, EngineError>;
 
-    async fn has_image(&self, reference: &str) -> Result<bool, EngineError>;
+    /// An image by name and tag, if there is one.
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, EngineError>;
+    /// Images that bear, as their tag, what this label says it is.
+    async fn images(&self, label: &str) -> Result<Vec<ImageInfo>, EngineError>;
+    /// Gives an image the tag it has, now.
+    async fn tag_image(&self, reference: &str) -> Result<(), EngineError>;
+    /// Refused while any container is made of it.
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
     /// Takes a docker-archive.
     async fn import_image(&self, archive: Bytes) -> Result<(), EngineError>;
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     document::Lease,
     engine::{ContainerInfo, ContainerState, Engine, NetworkInfo, gone_is_fine},
+    image::old,
     labels::{self, Identity, Part},
     launch::now,
     network,
@@ -173,7 +174,8 @@ pub(super) async fn list(engine: &dyn Engine) -> Result<Vec<RunSummary>, Runtime
     Ok(runs)
 }
 
-/// Removes what dead runs left: by label, and by the journals in `runs` what carries none.
+/// Removes what dead runs left: by label, and by the journals in `runs` what carries none. Then the images of programs
+/// that are not used any more go too; they are no run's, and not told.
 pub(super) async fn collect(
     engine: &dyn Engine,
     runs: Option<&Path>,
@@ -196,6 +198,10 @@ pub(super) async fn collect(
         if teardown != Teardown::default() {
             collected.push((story.run, teardown));
         }
+    }
+    match old::remove(engine).await {
+        Ok(removed) => tracing::debug!(removed, "removed old images"),
+        Err(error) => tracing::warn!(%error, "failed to look for old images"),
     }
     Ok(collected)
 }

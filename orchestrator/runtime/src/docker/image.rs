@@ -1,6 +1,8 @@
 //! Images made of one static file, packed in memory: the same file gives the same bytes, and the tag is their digest, so
 //! an image is imported once and never goes stale.
 
+pub(super) mod old;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -15,6 +17,9 @@ use crate::RuntimeError;
 
 /// Changes when the layout of images does, so that an older one is not taken for it.
 const LAYOUT: &[u8] = b"netsplit image 1\0";
+
+/// Label of our images; its value is their name and tag.
+const LABEL: &str = "netsplit.image";
 
 /// Directories every image has besides its file: nodes keep data in the first, the agent its socket in the second.
 const DIRECTORIES: [&str; 3] = ["data/", "run/", "tmp/"];
@@ -96,14 +101,14 @@ impl Image {
         })
     }
 
-    /// Hands the image to the engine, unless it has it. Returns whether it had to.
+    /// Hands the image to the engine, unless it has it; one it has is marked as used. Returns whether it had to.
     pub(crate) async fn ensure(&self, engine: &dyn Engine) -> Result<bool, RuntimeError> {
         let operation = || format!("failed to import image `{}`", self.reference);
-        if engine
-            .has_image(&self.reference)
-            .await
-            .map_err(|error| error.during(operation()))?
-        {
+        let found = engine.image(&self.reference).await;
+        if let Some(found) = found.map_err(|error| error.during(operation()))? {
+            old::touch(engine, &found)
+                .await
+                .map_err(|error| error.during(operation()))?;
             return Ok(false);
         }
         let image = self.clone();
@@ -129,7 +134,7 @@ impl Image {
             "created": "1970-01-01T00:00:00Z",
             "config": {
                 "Entrypoint": [self.program],
-                "Labels": { "netsplit.image": self.reference },
+                "Labels": { LABEL: self.reference },
             },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
             "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "netsplit" }],

@@ -18,9 +18,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexS
 use super::super::{
     engine::{
         ContainerInfo, ContainerSpec, ContainerState, Engine, EngineError, EngineEvent,
-        EngineVersion, ErrorKind, NetworkInfo, NetworkSpec,
+        EngineVersion, ErrorKind, ImageInfo, NetworkInfo, NetworkSpec,
     },
     labels::Part,
+    launch::now,
     stream::{LastWords, Pipe},
 };
 
@@ -42,7 +43,8 @@ pub(super) struct State {
     pub(super) calls: Vec<String>,
     /// Containers that leave a network right now, and most at a time so far.
     pub(super) departing: (usize, usize),
-    pub(super) images: BTreeSet<String>,
+    /// When each was tagged, in seconds since the epoch.
+    pub(super) images: BTreeMap<String, u64>,
     pub(super) containers: BTreeMap<String, (ContainerSpec, ContainerState)>,
     pub(super) networks: BTreeMap<String, NetworkSpec>,
     pub(super) fail_at: Option<(usize, Failure)>,
@@ -213,10 +215,44 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn has_image(&self, reference: &str) -> Result<bool, EngineError> {
-        self.call(format!("has-image {reference}"), |_| Ok(()))
-            .await?;
-        Ok(self.state().images.contains(reference))
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, EngineError> {
+        self.call(format!("image {reference}"), |_| Ok(())).await?;
+        let tagged = self.state().images.get(reference).copied();
+        Ok(tagged.map(|tagged| ImageInfo {
+            reference: reference.to_owned(),
+            tagged: Some(tagged),
+        }))
+    }
+
+    async fn images(&self, _: &str) -> Result<Vec<ImageInfo>, EngineError> {
+        self.call("images".into(), |_| Ok(())).await?;
+        let state = self.state();
+        let info = |(reference, tagged): (&String, &u64)| ImageInfo {
+            reference: reference.clone(),
+            tagged: Some(*tagged),
+        };
+        Ok(state.images.iter().map(info).collect())
+    }
+
+    async fn tag_image(&self, reference: &str) -> Result<(), EngineError> {
+        self.call(format!("tag {reference}"), |state| {
+            let tagged = state.images.get_mut(reference);
+            *tagged.ok_or_else(|| missing(reference))? = now().0 / 1_000_000_000;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        self.call(format!("remove-image {reference}"), |state| {
+            let used = |(spec, _): &(ContainerSpec, _)| spec.image == reference;
+            if state.containers.values().any(used) {
+                return Err(EngineError::new(ErrorKind::Conflict, "a container uses it"));
+            }
+            let removed = state.images.remove(reference);
+            removed.map(|_| ()).ok_or_else(|| missing(reference))
+        })
+        .await
     }
 
     async fn import_image(&self, archive: Bytes) -> Result<(), EngineError> {
@@ -228,9 +264,10 @@ impl Engine for FakeEngine {
                 .map(Result::unwrap)
                 .find(|entry| entry.path().unwrap().ends_with("manifest.json"));
             let manifest: Value = serde_json::from_reader(manifest.unwrap()).unwrap();
-            state
-                .images
-                .insert(manifest[0]["RepoTags"][0].as_str().unwrap().to_owned());
+            state.images.insert(
+                manifest[0]["RepoTags"][0].as_str().unwrap().to_owned(),
+                now().0 / 1_000_000_000,
+            );
             Ok(())
         })
         .await
@@ -320,7 +357,7 @@ impl Engine for FakeEngine {
             if let Some(hook) = &state.on_create {
                 hook(&spec.name);
             }
-            if !state.images.contains(&spec.image) {
+            if !state.images.contains_key(&spec.image) {
                 return Err(missing(&spec.image));
             }
             let created = (spec.clone(), ContainerState::Created);

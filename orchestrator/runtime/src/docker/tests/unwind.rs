@@ -425,3 +425,54 @@ async fn what_a_dead_owner_left_is_collected_and_what_is_not_ours_stays() {
     let state = bench.engine.state().containers["somebody-elses"].1;
     assert_eq!(state, ContainerState::Created);
 }
+
+/// Old images go, but for the last used of each name and those that containers are made of.
+#[tokio::test]
+async fn images_nobody_needs_are_collected() {
+    let bench = Bench::new();
+    let hours_ago = |hours: u64| launch::now().0 / 1_000_000_000 - hours * 3600;
+    let used = bench
+        .launch("live-00000001", 1, Ownership::Owned)
+        .await
+        .unwrap();
+    let current = {
+        let mut state = bench.engine.state();
+        let current = state.images.keys().next().unwrap().clone();
+        state.images.insert(current.clone(), hours_ago(9));
+        for (reference, hours) in [
+            ("netsplit:last", 2),
+            ("netsplit:old", 3),
+            ("netsplit-node:fresh", 0),
+            ("netsplit-node:older", 5),
+        ] {
+            state.images.insert(reference.into(), hours_ago(hours));
+        }
+        current
+    };
+    let left = |expected: &[&str]| {
+        let state = bench.engine.state();
+        let mut wanted: Vec<_> = expected.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(state.images.keys().collect::<Vec<_>>(), wanted);
+    };
+    assert_eq!(gc::collect(&bench.engine, None).await.unwrap(), []);
+    left(&[&current, "netsplit:last", "netsplit-node:fresh"]);
+    Box::new(used).teardown(ignore()).await;
+    gc::collect(&bench.engine, None).await.unwrap();
+    left(&["netsplit:last", "netsplit-node:fresh"]);
+}
+
+#[tokio::test]
+async fn an_image_that_is_used_again_is_not_old() {
+    let bench = Bench::new();
+    let launch = || bench.launch("r-00000001", 1, Ownership::Owned);
+    Box::new(launch().await.unwrap()).teardown(ignore()).await;
+    for tagged in bench.engine.state().images.values_mut() {
+        *tagged -= 7200;
+    }
+    let used = launch().await.unwrap();
+    let tagged: Vec<_> = bench.engine.state().images.values().copied().collect();
+    let fresh = launch::now().0 / 1_000_000_000 - 60;
+    assert!(tagged.iter().all(|tagged| *tagged > fresh), "{tagged:?}");
+    Box::new(used).teardown(ignore()).await;
+}

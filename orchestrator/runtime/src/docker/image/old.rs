@@ -1,0 +1,65 @@
+//! Images of programs that are not used any more: every build makes a new one, and they would pile up.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{
+        engine::{Engine, EngineError, ErrorKind, ImageInfo, gone_is_fine},
+        launch::now,
+    },
+    LABEL,
+};
+
+/// An image that was not used for so many seconds is old. A run makes all its containers long before that, joiners apart,
+/// whose image their run's other nodes keep.
+const OLD: u64 = 3600;
+
+/// Marks an image as used, unless it was marked lately.
+pub(super) async fn touch(engine: &dyn Engine, image: &ImageInfo) -> Result<(), EngineError> {
+    match image.tagged {
+        Some(tagged) if age(tagged) > OLD / 2 => engine.tag_image(&image.reference).await,
+        _ => Ok(()),
+    }
+}
+
+/// Removes old images that no container is made of, but for the last used of each name; returns how many.
+///
+/// # Errors
+/// When the engine cannot be asked what there is.
+pub(crate) async fn remove(engine: &dyn Engine) -> Result<usize, EngineError> {
+    let mut removed = 0;
+    for image in superseded(engine.images(LABEL).await?) {
+        // The engine refuses while a container needs it.
+        match gone_is_fine(engine.remove_image(&image.reference).await) {
+            Ok(()) => removed += 1,
+            Err(error) if error.kind == ErrorKind::Conflict => {}
+            Err(error) => tracing::warn!(image = image.reference, %error, "an old image stays"),
+        }
+    }
+    Ok(removed)
+}
+
+/// Those that are old and not the last used of their name.
+fn superseded(mut images: Vec<ImageInfo>) -> Vec<ImageInfo> {
+    let mut latest: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    for image in &images {
+        let last = latest.entry(name(image).to_owned()).or_default();
+        *last = (*last).max(image.tagged);
+    }
+    images.retain(|image| {
+        let is_last = latest[name(image)] == image.tagged;
+        !is_last && image.tagged.is_some_and(|tagged| age(tagged) > OLD)
+    });
+    images
+}
+
+fn name(image: &ImageInfo) -> &str {
+    image
+        .reference
+        .rsplit_once(':')
+        .map_or(&image.reference, |(name, _)| name)
+}
+
+fn age(tagged: u64) -> u64 {
+    (now().0 / 1_000_000_000).saturating_sub(tagged)
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bitcoin::{OutPoint, Transaction, Txid, Weight};
+use bitcoin::{Amount, OutPoint, Transaction, Txid, Weight};
 
 use super::{CHAIN_LIMIT, Entry, MIN_RELAY_FEE, Mempool, Package};
 use crate::{
@@ -202,33 +202,11 @@ impl Mempool {
             "bad-txns-premature-spend-of-coinbase" => TxReject::policy(word),
             _ => TxReject::invalid(word),
         })?;
-        let median_at = |height: u32| {
-            let hash = chain
-                .hash_at(height.min(tip.height))
-                .expect("at most the tip's height");
-            chain
-                .median_time_past(&hash)
-                .expect("active blocks are known")
-        };
-        if !sequence_locks_permit(
-            &tx,
-            coins,
-            tip.height + 1,
-            median_at(tip.height),
-            &median_at,
-        ) {
+        if !locks_permit(chain, &tx, coins) {
             return Err(TxReject::policy("non-BIP68-final"));
         }
-        let sigops = sigop_cost(&tx, coins);
-        if sigops > MAX_SIGOPS {
-            return Err(TxReject::policy("bad-txns-too-many-sigops"));
-        }
-        let vsize = tx.weight().to_vbytes_ceil();
-        if fee.to_sat() < vsize * MIN_RELAY_FEE {
-            let needed = vsize * MIN_RELAY_FEE;
-            let reason = format!("min relay fee not met, {} < {needed}", fee.to_sat());
-            return Err(TxReject::policy(reason));
-        }
+        let (sigops, vsize) = (sigop_cost(&tx, coins), tx.weight().to_vbytes_ceil());
+        check_price(sigops, vsize, fee)?;
         let ancestors = self.ancestors(&tx);
         self.check_limits(&ancestors)?;
         if !chain.scripts_pass(&tx, coins) {
@@ -275,6 +253,33 @@ impl Mempool {
         }
         evicted
     }
+}
+
+/// Whether BIP 68 permits the transaction in the next block.
+fn locks_permit(chain: &Chain, tx: &Transaction, coins: &[Coin]) -> bool {
+    let tip = chain.tip().height;
+    let median_at = |height: u32| {
+        let hash = chain
+            .hash_at(height.min(tip))
+            .expect("at most the tip's height");
+        chain
+            .median_time_past(&hash)
+            .expect("active blocks are known")
+    };
+    sequence_locks_permit(tx, coins, tip + 1, median_at(tip), &median_at)
+}
+
+/// Whether a transaction pays for what it costs others.
+fn check_price(sigops: usize, vsize: u64, fee: Amount) -> Result<(), TxReject> {
+    if sigops > MAX_SIGOPS {
+        return Err(TxReject::policy("bad-txns-too-many-sigops"));
+    }
+    let needed = vsize * MIN_RELAY_FEE;
+    if fee.to_sat() < needed {
+        let reason = format!("min relay fee not met, {} < {needed}", fee.to_sat());
+        return Err(TxReject::policy(reason));
+    }
+    Ok(())
 }
 
 /// Tells a transaction whose inputs are unknown from one that is confirmed itself.

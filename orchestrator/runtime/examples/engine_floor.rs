@@ -16,10 +16,11 @@ use bollard::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 const IN_FLIGHT: usize = 8;
-const NETWORK: &str = "netsplit-bench-floor";
 
 struct Floor {
     docker: Docker,
+    /// Name of the network, and prefix of the containers' names.
+    name: String,
     image: String,
     count: u8,
     log_driver: String,
@@ -41,48 +42,59 @@ fn main() -> Outcome<()> {
     runtime.block_on(async {
         let floor = Floor {
             docker: Docker::connect_with_defaults()?.negotiate_version().await?,
+            name: format!("netsplit-bench-floor-{}", std::process::id()),
             image: image.clone(),
             count: count.parse()?,
             log_driver: log_driver.clone(),
             base,
             entrypoint: entrypoint.to_vec(),
         };
-        let measured = floor.measure(subnet).await;
-        floor.remove_all().await;
-        let _ = floor.docker.remove_network(NETWORK).await;
-        let (up, down) = measured?;
-        write_json(up, down)
+        match floor.measure(subnet).await {
+            Ok((created, up, down)) => write_json(created, up, down),
+            Err(error) => {
+                // Whatever was made; some of it may not be there.
+                let _ = floor.remove().await;
+                let _ = floor.docker.remove_network(&floor.name).await;
+                Err(error)
+            }
+        }
     })
 }
 
 #[expect(clippy::print_stdout, reason = "the result")]
-fn write_json(up: f64, down: f64) -> Outcome<()> {
+fn write_json(created: f64, up: f64, down: f64) -> Outcome<()> {
     println!(
         "{}",
-        serde_json::to_string(&serde_json::json!({ "up_ms": up, "down_ms": down }))?
+        serde_json::to_string(
+            &serde_json::json!({ "created_ms": created, "up_ms": up, "down_ms": down })
+        )?
     );
     Ok(())
 }
 
 impl Floor {
-    async fn measure(&self, subnet: &str) -> Outcome<(f64, f64)> {
+    async fn measure(&self, subnet: &str) -> Outcome<(f64, f64, f64)> {
         let begin = Instant::now();
         self.create_network(subnet).await?;
-        let ids: Vec<String> = stream::iter(0..self.count)
-            .map(|i| self.create(i))
-            .buffered(IN_FLIGHT)
-            .try_collect()
+        stream::iter(0..self.count)
+            .map(|index| self.create(index))
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<Vec<()>>()
             .await?;
-        stream::iter(&ids)
-            .map(|id| self.docker.start_container(id, None))
+        let created = begin.elapsed().as_secs_f64() * 1e3;
+        stream::iter(0..self.count)
+            .map(|index| async move {
+                let name = self.container(index);
+                self.docker.start_container(&name, None).await
+            })
             .buffer_unordered(IN_FLIGHT)
             .try_collect::<Vec<()>>()
             .await?;
         let up = begin.elapsed().as_secs_f64() * 1e3;
         let begin = Instant::now();
-        self.remove_all().await;
-        self.docker.remove_network(NETWORK).await?;
-        Ok((up, begin.elapsed().as_secs_f64() * 1e3))
+        self.remove().await?;
+        self.docker.remove_network(&self.name).await?;
+        Ok((created, up, begin.elapsed().as_secs_f64() * 1e3))
     }
 
     async fn create_network(&self, subnet: &str) -> Outcome<()> {
@@ -91,7 +103,7 @@ impl Floor {
             ..Default::default()
         };
         let request = NetworkCreateRequest {
-            name: NETWORK.to_owned(),
+            name: self.name.clone(),
             driver: Some("bridge".to_owned()),
             internal: Some(true),
             ipam: Some(Ipam {
@@ -104,7 +116,7 @@ impl Floor {
         Ok(())
     }
 
-    async fn create(&self, index: u8) -> Outcome<String> {
+    async fn create(&self, index: u8) -> Outcome<()> {
         let address = Ipv4Addr::from_bits(self.base.to_bits() + 2 + u32::from(index));
         let endpoint = EndpointSettings {
             ipam_config: Some(EndpointIpamConfig {
@@ -118,7 +130,7 @@ impl Floor {
             entrypoint: (!self.entrypoint.is_empty()).then(|| self.entrypoint.clone()),
             open_stdin: Some(true),
             host_config: Some(HostConfig {
-                network_mode: Some(NETWORK.to_owned()),
+                network_mode: Some(self.name.clone()),
                 log_config: Some(HostConfigLogConfig {
                     typ: Some(self.log_driver.clone()),
                     config: None,
@@ -126,31 +138,33 @@ impl Floor {
                 ..Default::default()
             }),
             networking_config: Some(NetworkingConfig {
-                endpoints_config: Some(HashMap::from([(NETWORK.to_owned(), endpoint)])),
+                endpoints_config: Some(HashMap::from([(self.name.clone(), endpoint)])),
             }),
             ..Default::default()
         };
         let options = CreateContainerOptionsBuilder::default()
-            .name(&Self::name(index))
+            .name(&self.container(index))
             .build();
-        Ok(self.docker.create_container(Some(options), body).await?.id)
+        self.docker.create_container(Some(options), body).await?;
+        Ok(())
     }
 
-    async fn remove_all(&self) {
-        stream::iter(0..self.count)
-            .map(|i| async move {
+    /// Removes all containers; goes on when one cannot be removed, and tells of the first of those.
+    async fn remove(&self) -> Outcome<()> {
+        let results: Vec<_> = stream::iter(0..self.count)
+            .map(|index| async move {
                 let options = RemoveContainerOptionsBuilder::default().force(true).build();
-                let _ = self
-                    .docker
-                    .remove_container(&Self::name(i), Some(options))
-                    .await;
+                let name = self.container(index);
+                self.docker.remove_container(&name, Some(options)).await
             })
             .buffer_unordered(IN_FLIGHT)
-            .collect::<Vec<()>>()
+            .collect()
             .await;
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(())
     }
 
-    fn name(index: u8) -> String {
-        format!("{NETWORK}-{index}")
+    fn container(&self, index: u8) -> String {
+        format!("{}-{index}", self.name)
     }
 }

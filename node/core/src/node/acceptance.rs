@@ -270,6 +270,7 @@ impl Node {
                 }
             }
         }
+        self.wanted.go_on(conn, now.mono, &mut self.out);
         Ok(())
     }
 

@@ -321,7 +321,7 @@ impl Node {
             }
         }
         if !transactions.is_empty() {
-            self.wanted.fetch(now, &mut self.out);
+            self.wanted.go_on(conn, now, &mut self.out);
         }
     }
 

@@ -16,8 +16,9 @@ use crate::{
 
 /// Transactions asked of one peer at a time.
 const WINDOW: usize = 100;
-/// Transactions wanted in all.
-const MAX_WANTED: usize = 10_000;
+/// Transactions wanted of one peer (Bitcoin Core's `MAX_PEER_TX_ANNOUNCEMENTS`), so that made-up ones do not keep
+/// those of others out.
+const MAX_OF_PEER: usize = 5_000;
 /// Peers remembered for one transaction.
 const MAX_SOURCES: usize = 8;
 /// Refused transactions remembered.
@@ -27,6 +28,8 @@ const MAX_REFUSED: usize = 5_000;
 #[derive(Debug)]
 pub(crate) struct Wanted {
     sources: BTreeMap<Txid, VecDeque<ConnId>>,
+    /// How often each peer is among the sources.
+    counts: BTreeMap<ConnId, usize>,
     in_flight: InFlight<Txid>,
     refused: Known<Txid>,
     /// Whose parents were asked for already.
@@ -37,6 +40,7 @@ impl Wanted {
     pub(crate) const fn new(timeout: Duration) -> Self {
         Self {
             sources: BTreeMap::new(),
+            counts: BTreeMap::new(),
             in_flight: InFlight::new(timeout),
             refused: Known::new(MAX_REFUSED),
             retried: Known::new(MAX_REFUSED),
@@ -45,19 +49,26 @@ impl Wanted {
 
     /// `conn` has a transaction that we lack.
     pub(crate) fn announced(&mut self, conn: ConnId, txid: Txid) {
-        if self.refused.contains(&txid)
-            || (self.sources.len() >= MAX_WANTED && !self.sources.contains_key(&txid))
-        {
+        let count = self.counts.entry(conn).or_default();
+        if self.refused.contains(&txid) || *count >= MAX_OF_PEER {
             return;
         }
         let sources = self.sources.entry(txid).or_default();
         if sources.len() < MAX_SOURCES && !sources.contains(&conn) {
             sources.push_back(conn);
+            *count += 1;
+        }
+    }
+
+    /// Asks for more when much of what `conn` was asked for has come.
+    pub(crate) fn go_on(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
+        if self.in_flight.count(conn) < WINDOW / 2 {
+            self.fetch(now, out);
         }
     }
 
     /// Asks for what nobody is being asked for.
-    pub(crate) fn fetch(&mut self, now: Instant, out: &mut Outbox) {
+    fn fetch(&mut self, now: Instant, out: &mut Outbox) {
         let mut asked: BTreeMap<ConnId, Vec<Inventory>> = BTreeMap::new();
         for (txid, sources) in &self.sources {
             if self.in_flight.contains(txid) {
@@ -82,7 +93,15 @@ impl Wanted {
     /// A transaction came or is no longer wanted.
     pub(crate) fn received(&mut self, txid: &Txid) {
         self.in_flight.over(txid);
-        self.sources.remove(txid);
+        for source in self.sources.remove(txid).into_iter().flatten() {
+            self.forget_one(source);
+        }
+    }
+
+    fn forget_one(&mut self, source: ConnId) {
+        if let Some(count) = self.counts.get_mut(&source) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// What `conn` sent as `txid` is not wanted, but others may have it with other witnesses.
@@ -136,6 +155,7 @@ impl Wanted {
 
     pub(crate) fn peer_disconnected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
         self.in_flight.peer_disconnected(conn);
+        self.counts.remove(&conn);
         for sources in self.sources.values_mut() {
             sources.retain(|source| *source != conn);
         }
@@ -155,11 +175,17 @@ impl Wanted {
     }
 
     fn drop_source(&mut self, conn: ConnId, txid: &Txid) {
-        if let Some(sources) = self.sources.get_mut(txid) {
-            sources.retain(|source| *source != conn);
-            if sources.is_empty() {
-                self.sources.remove(txid);
-            }
+        let Some(sources) = self.sources.get_mut(txid) else {
+            return;
+        };
+        let before = sources.len();
+        sources.retain(|source| *source != conn);
+        let (left, is_gone) = (sources.len(), sources.is_empty());
+        if is_gone {
+            self.sources.remove(txid);
+        }
+        if left < before {
+            self.forget_one(conn);
         }
     }
 }
@@ -206,6 +232,73 @@ mod tests {
         let (mut wanted, mut out) = both_have_it();
         wanted.received_notfound(ALICE, &txid(1), Instant(0), &mut out);
         assert_eq!(out.said_to(BOB), [request(&[1])]);
+    }
+
+    fn many(count: u16, salt: u8) -> Vec<Txid> {
+        let id = |number: u16| {
+            let mut bytes = [salt; 32];
+            bytes[..2].copy_from_slice(&number.to_be_bytes());
+            Txid::from_byte_array(bytes)
+        };
+        (0..count).map(id).collect()
+    }
+
+    fn asked(out: &mut Outbox, conn: ConnId) -> Vec<Txid> {
+        let ids = |message| match message {
+            NetworkMessage::GetData(items) => items,
+            other => panic!("{other:?}"),
+        };
+        let items = out.said_to(conn).into_iter().flat_map(ids);
+        items
+            .map(|item| match item {
+                Inventory::WitnessTransaction(txid) => txid,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_long_announcement_is_asked_for_piece_by_piece_to_its_end() {
+        let (mut wanted, mut out) = (Wanted::new(SECOND), Outbox::default());
+        let all = many(350, 1);
+        all.iter().for_each(|txid| wanted.announced(ALICE, *txid));
+        wanted.fetch(Instant(0), &mut out);
+        let mut got = Vec::new();
+        loop {
+            let batch = asked(&mut out, ALICE);
+            if batch.is_empty() {
+                break;
+            }
+            assert!(batch.len() <= WINDOW);
+            for txid in &batch {
+                wanted.received(txid);
+                wanted.go_on(ALICE, Instant(0), &mut out);
+            }
+            got.extend(batch);
+        }
+        got.sort_unstable();
+        assert_eq!(got, all);
+        assert_eq!(wanted.counts[&ALICE], 0);
+    }
+
+    #[test]
+    fn made_up_transactions_of_one_do_not_keep_those_of_others_out() {
+        let (mut wanted, mut out) = (Wanted::new(SECOND), Outbox::default());
+        let made_up = many(20_000, 1);
+        made_up
+            .iter()
+            .for_each(|txid| wanted.announced(ALICE, *txid));
+        assert_eq!(wanted.sources.len(), MAX_OF_PEER);
+        wanted.announced(BOB, txid(9));
+        wanted.fetch(Instant(0), &mut out);
+        assert_eq!(asked(&mut out, BOB), [txid(9)]);
+        for round in 1..=50 {
+            wanted.on_timer(Instant(0) + SECOND * round, &mut out);
+        }
+        assert_eq!(wanted.counts[&ALICE], 0, "what never comes is forgotten");
+        wanted.peer_disconnected(ALICE, Instant(0), &mut out);
+        wanted.peer_disconnected(BOB, Instant(0), &mut out);
+        assert!(wanted.sources.is_empty() && wanted.counts.is_empty());
     }
 
     #[test]

@@ -216,8 +216,7 @@ impl Wallet {
         let graph = self.inner.tx_graph();
         let dropped = graph.get_last_evicted(tx.compute_txid());
         let seen = dropped.map_or(0, |at| at + 1).max(now.seconds().into());
-        self.inner
-            .apply_unconfirmed_txs([(Arc::clone(tx), seen)]);
+        self.inner.apply_unconfirmed_txs([(Arc::clone(tx), seen)]);
         self.persist(db)?;
         Ok(true)
     }

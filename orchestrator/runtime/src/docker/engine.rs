@@ -161,7 +161,8 @@ pub(crate) struct NetworkInfo {
 pub(crate) struct ImageInfo {
     /// Its name and tag.
     pub(crate) reference: String,
-    /// When it was last given that tag, in seconds since the epoch by the engine's clock; `None` if the engine does not say.
+    /// When it was last given that tag, in seconds since the epoch by the engine's clock; `None` while it was only
+    /// imported.
     pub(crate) tagged: Option<u64>,
 }
 

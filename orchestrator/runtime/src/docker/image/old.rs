@@ -17,18 +17,24 @@ const OLD: u64 = 3600;
 /// Marks an image as used, unless it was marked lately.
 pub(super) async fn touch(engine: &dyn Engine, image: &ImageInfo) -> Result<(), EngineError> {
     match image.tagged {
-        Some(tagged) if age(tagged) > OLD / 2 => engine.tag_image(&image.reference).await,
-        _ => Ok(()),
+        Some(tagged) if age(tagged) <= OLD / 2 => Ok(()),
+        _ => engine.tag_image(&image.reference).await,
     }
 }
 
-/// Removes old images that no container is made of, but for the last used of each name; returns how many.
+/// Removes old images that no container is made of, but for the last used of each name; returns how many. Engines do not say
+/// how old an image is that was only imported: it is marked, and counts as used now.
 ///
 /// # Errors
 /// When the engine cannot be asked what there is.
 pub(crate) async fn remove(engine: &dyn Engine) -> Result<usize, EngineError> {
+    let images = engine.images(LABEL).await?;
+    for image in images.iter().filter(|image| image.tagged.is_none()) {
+        // It may be gone by now.
+        gone_is_fine(engine.tag_image(&image.reference).await)?;
+    }
     let mut removed = 0;
-    for image in superseded(engine.images(LABEL).await?) {
+    for image in superseded(images) {
         // The engine refuses while a container needs it.
         match gone_is_fine(engine.remove_image(&image.reference).await) {
             Ok(()) => removed += 1,

@@ -43,8 +43,8 @@ pub(super) struct State {
     pub(super) calls: Vec<String>,
     /// Containers that leave a network right now, and most at a time so far.
     pub(super) departing: (usize, usize),
-    /// When each was tagged, in seconds since the epoch.
-    pub(super) images: BTreeMap<String, u64>,
+    /// When each was tagged, in seconds since the epoch; importing is no tagging.
+    pub(super) images: BTreeMap<String, Option<u64>>,
     pub(super) containers: BTreeMap<String, (ContainerSpec, ContainerState)>,
     pub(super) networks: BTreeMap<String, NetworkSpec>,
     pub(super) fail_at: Option<(usize, Failure)>,
@@ -220,16 +220,16 @@ impl Engine for FakeEngine {
         let tagged = self.state().images.get(reference).copied();
         Ok(tagged.map(|tagged| ImageInfo {
             reference: reference.to_owned(),
-            tagged: Some(tagged),
+            tagged,
         }))
     }
 
     async fn images(&self, _: &str) -> Result<Vec<ImageInfo>, EngineError> {
         self.call("images".into(), |_| Ok(())).await?;
         let state = self.state();
-        let info = |(reference, tagged): (&String, &u64)| ImageInfo {
+        let info = |(reference, tagged): (&String, &Option<u64>)| ImageInfo {
             reference: reference.clone(),
-            tagged: Some(*tagged),
+            tagged: *tagged,
         };
         Ok(state.images.iter().map(info).collect())
     }
@@ -237,7 +237,7 @@ impl Engine for FakeEngine {
     async fn tag_image(&self, reference: &str) -> Result<(), EngineError> {
         self.call(format!("tag {reference}"), |state| {
             let tagged = state.images.get_mut(reference);
-            *tagged.ok_or_else(|| missing(reference))? = now().0 / 1_000_000_000;
+            *tagged.ok_or_else(|| missing(reference))? = Some(now().0 / 1_000_000_000);
             Ok(())
         })
         .await
@@ -266,7 +266,7 @@ impl Engine for FakeEngine {
             let manifest: Value = serde_json::from_reader(manifest.unwrap()).unwrap();
             state.images.insert(
                 manifest[0]["RepoTags"][0].as_str().unwrap().to_owned(),
-                now().0 / 1_000_000_000,
+                None,
             );
             Ok(())
         })

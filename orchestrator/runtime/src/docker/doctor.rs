@@ -118,7 +118,14 @@ async fn dry_run(
         node_binary: None,
     };
     let (progress, _) = mpsc::unbounded_channel();
-    let testnet = Box::pin(launch::launch(engine, settings, launch, progress)).await;
+    let testnet = Box::pin(launch::launch(
+        engine,
+        settings,
+        launch,
+        progress,
+        Arc::default(),
+    ))
+    .await;
     // Only the journal is in it, and the run's labels say the same.
     if let Err(error) = fs::remove_dir_all(&directory) {
         tracing::debug!(%error, "the dry run's directory stays");

@@ -56,15 +56,16 @@ pub(super) struct Settings {
     pub(super) node_memory: Option<i64>,
 }
 
-/// Launches, or removes everything made so far and says why.
+/// Launches, or removes everything made so far and says why. Once `stop` is set, nothing new is begun.
 pub(super) async fn launch(
     engine: Arc<dyn Engine>,
     settings: Settings,
     launch: Launch,
     progress: ProgressSink,
+    stop: Arc<AtomicBool>,
 ) -> Result<DockerTestnet, RuntimeError> {
     let run = launch.run.clone();
-    let attempt = Attempt::begin(engine.clone(), settings, launch, progress.clone()).await?;
+    let attempt = Attempt::begin(engine.clone(), settings, launch, progress.clone(), stop).await?;
     let journal = attempt.journal.clone();
     match attempt.run().await {
         Ok(testnet) => Ok(testnet),
@@ -92,8 +93,8 @@ struct Attempt {
     node: Image,
     node_is_small: bool,
     password: String,
-    /// One side of the launch failed: the other begins nothing new.
-    failed: AtomicBool,
+    /// One side of the launch failed, or nobody wants it any more: nothing new is begun.
+    failed: Arc<AtomicBool>,
 }
 
 /// The agent's line and what comes out of it.
@@ -106,6 +107,7 @@ impl Attempt {
         settings: Settings,
         launch: Launch,
         progress: ProgressSink,
+        failed: Arc<AtomicBool>,
     ) -> Result<Self, RuntimeError> {
         let programs = settings.programs.clone();
         let (own, node) = read_images(programs).await?;
@@ -132,7 +134,7 @@ impl Attempt {
             launch,
             progress,
             identity,
-            failed: AtomicBool::new(false),
+            failed,
         })
     }
 
@@ -144,6 +146,7 @@ impl Attempt {
         );
         images?;
         let subnet = subnet?;
+        self.wanted()?;
         let first = self.first_nodes();
         self.write_down(&first)?;
         self.phase("reaper", 1);
@@ -169,6 +172,7 @@ impl Attempt {
         let reaper = reaper?;
         let (subnet, template) = nodes?;
         let (client, pushes, last_words) = agent?;
+        self.wanted()?;
         let info = RunInfo {
             run: self.launch.run.clone(),
             name: self.launch.name.clone(),
@@ -349,6 +353,14 @@ impl Attempt {
             agent.2.lines().into_iter().fold(error, RuntimeError::hint)
         })?;
         Ok(agent)
+    }
+
+    /// An error when the launch was given up.
+    fn wanted(&self) -> Result<(), RuntimeError> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(RuntimeError::new("the launch was given up"));
+        }
+        Ok(())
     }
 
     fn fail(&self) {

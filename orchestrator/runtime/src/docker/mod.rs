@@ -5,7 +5,7 @@
 //!
 //! - `engine`: the calls a run is made of; `client`, `bodies`: them, by bollard; `stream`: a container's stdin and stdout.
 //! - `labels`, `network`, `image`, `node`: what things of a run are called and made of.
-//! - `launch`, `flight`, `testnet`, `events`, `document`: a run's life.
+//! - `launch`, `flight`, `pending`, `testnet`, `events`, `document`: a run's life.
 //! - [`reaper`], `teardown`, `gc`: its end.
 //! - `doctor`: whether a run could live here.
 
@@ -22,6 +22,7 @@ mod labels;
 mod launch;
 mod network;
 mod node;
+mod pending;
 pub mod reaper;
 mod stream;
 mod teardown;
@@ -30,7 +31,7 @@ mod testnet;
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ use self::{
     engine::Engine,
     image::{Image, Programs},
     launch::Settings,
+    pending::Pending,
     teardown::By,
     testnet::DockerTestnet,
 };
@@ -61,6 +63,7 @@ pub struct Docker {
     socket: String,
     node_memory: Option<i64>,
     runs: Option<PathBuf>,
+    pending: Pending,
 }
 
 impl std::fmt::Debug for Docker {
@@ -83,6 +86,7 @@ impl Docker {
             socket: BollardEngine::socket(),
             node_memory: None,
             runs: state_home(),
+            pending: Pending::default(),
         })
     }
 
@@ -147,13 +151,16 @@ impl Runtime for Docker {
         progress: ProgressSink,
     ) -> Result<Box<dyn Testnet>, RuntimeError> {
         let settings = self.settings(launch.node_binary.as_deref());
-        let testnet = Box::pin(launch::launch(
+        let (run, stop) = (launch.run.clone(), Arc::new(AtomicBool::new(false)));
+        let launched = launch::launch(
             self.engine.clone(),
             settings,
             launch,
             progress,
-        ));
-        Ok(Box::new(testnet.await?))
+            stop.clone(),
+        );
+        let testnet = Box::pin(self.pending.wait(&run, stop, launched)).await?;
+        Ok(Box::new(testnet))
     }
 
     async fn list(&self) -> Result<Vec<RunSummary>, RuntimeError> {
@@ -167,6 +174,7 @@ impl Runtime for Docker {
     }
 
     async fn remove(&self, run: &RunId, progress: ProgressSink) -> Result<Teardown, RuntimeError> {
+        self.pending.settled(run).await;
         teardown::remove_run(&*self.engine, run, By::Client, &progress).await
     }
 

@@ -97,13 +97,22 @@ async fn watch(mut lines: mpsc::UnboundedReceiver<String>) -> Watch {
     }
 }
 
-/// Removes the run, trying again while the engine refuses.
-async fn reap(engine: &dyn Engine, run: &RunId) -> Result<(), RuntimeError> {
+/// Removes the run, trying again while the engine refuses, and looks once more when it is gone: calls that the maker had
+/// made when it died may have been answered since.
+pub(super) async fn reap(engine: &dyn Engine, run: &RunId) -> Result<(), RuntimeError> {
     let (progress, _) = mpsc::unbounded_channel();
     let mut attempt = 1;
+    let mut gone = false;
     loop {
         let failure = match teardown::remove_run(engine, run, By::Reaper, &progress).await {
-            Ok(teardown) if teardown.left.is_empty() => return Ok(()),
+            Ok(teardown) if teardown.left.is_empty() => {
+                if gone && teardown.removed == 0 {
+                    return Ok(());
+                }
+                gone = true;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             Ok(teardown) => {
                 let mut error = RuntimeError::new(format!("failed to remove run `{run}`"));
                 error.left = teardown.left;

@@ -12,7 +12,7 @@ use super::{
         image::Programs,
         labels::{Identity, Part},
         launch::{self, Settings},
-        network, node,
+        network, node, reaper,
         teardown::{self, By},
         testnet::DockerTestnet,
     },
@@ -78,7 +78,14 @@ impl Bench {
             directory: self.run_directory(run),
             node_binary: None,
         };
-        launch::launch(Arc::new(self.engine.clone()), settings, launch, ignore()).await
+        launch::launch(
+            Arc::new(self.engine.clone()),
+            settings,
+            launch,
+            ignore(),
+            Arc::default(),
+        )
+        .await
     }
 
     async fn remove(&self, run: &str) -> Teardown {
@@ -233,7 +240,7 @@ async fn one_thing_that_stays_keeps_nothing_else() {
     let stuck = "netsplit-r-00000001-n4".to_owned();
     bench.engine.state().stuck.insert(stuck.clone());
     let teardown = Box::new(testnet).teardown(ignore()).await;
-    assert_eq!(bench.engine.things(), [stuck.clone()]);
+    assert_eq!(bench.engine.things(), std::slice::from_ref(&stuck));
     assert_eq!(teardown.left.len(), 1, "{teardown:?}");
     assert!(teardown.left[0].contains(&stuck) && teardown.left[0].contains("busy"));
     assert!(!journal::read_all(bench.directory.path())[0].ended);
@@ -484,4 +491,26 @@ async fn an_image_that_is_used_again_is_not_old() {
     let fresh = Some(launch::now().0 / 1_000_000_000 - 60);
     assert!(tagged.iter().all(|tagged| *tagged > fresh), "{tagged:?}");
     Box::new(used).teardown(ignore()).await;
+}
+
+/// What the engine was still creating when its maker died turns up after the reaper's first look.
+#[tokio::test(start_paused = true)]
+async fn the_reaper_looks_again() {
+    let bench = Bench::new();
+    bench
+        .launch("r-00000001", 2, Ownership::Detachable)
+        .await
+        .unwrap();
+    let late = bench.engine.state().networks["netsplit-r-00000001"].clone();
+    let run = RunId("r-00000001".into());
+    let reaped = reaper::reap(&bench.engine, &run);
+    let creating = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let things = bench.engine.things();
+        assert_eq!(things, [node::reaper_name(&run)], "the first look is over");
+        bench.engine.create_network(&late).await.unwrap();
+    };
+    let (reaped, ()) = tokio::join!(reaped, creating);
+    reaped.unwrap();
+    assert_eq!(bench.engine.things(), [node::reaper_name(&run)]);
 }

@@ -60,7 +60,7 @@ impl Conductor<'_> {
         let mut ended = Ended::error(format!("`{node}` ended by itself{code}"));
         ended.hints = if last_lines.is_empty() {
             vec![format!(
-                "`{node}` wrote nothing to its log: is its program whole, and made for this machine?"
+                "`{node}` left no log: is its program whole and made for this machine, or was its container removed?"
             )]
         } else {
             let line = |line| format!("{node}: {line}");

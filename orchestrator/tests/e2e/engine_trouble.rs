@@ -22,14 +22,14 @@ fn engine_of(api: &'static str, socket: &Path) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            answer(stream.unwrap(), api);
+            answer(&stream.unwrap(), api);
         }
     });
 }
 
 /// Answers the first request of a connection. A client that hangs up is its own affair.
-fn answer(stream: UnixStream, api: &str) {
-    let mut lines = BufReader::new(&stream).lines();
+fn answer(stream: &UnixStream, api: &str) {
+    let mut lines = BufReader::new(stream).lines();
     while lines
         .next()
         .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
@@ -40,7 +40,7 @@ fn answer(stream: UnixStream, api: &str) {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let _ = (&stream).write_all((head + &body).as_bytes());
+    let _ = { stream }.write_all((head + &body).as_bytes());
 }
 
 fn on(socket: &Path, netsplit: &Netsplit) -> Ended {
@@ -85,7 +85,7 @@ fn a_socket_that_may_not_be_opened_is_named_with_the_group_to_join() {
     fs::copy(env!("CARGO_BIN_EXE_netsplit"), &program).unwrap();
     let socket = home.join("closed.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o0)).unwrap();
     let file = netsplit.topology("cut", CUT);
     let mut command = Command::new(&program);
     command

@@ -218,7 +218,7 @@ impl Node {
         }
         let mut result = self.process(now, input);
         if result.is_ok() {
-            self.addresses.save(&mut self.db);
+            self.addresses.save(now.mono, &mut self.db);
             result = self.db.commit();
         }
         match result {
@@ -247,6 +247,7 @@ impl Node {
         }
         [
             self.handshake.next_deadline(),
+            self.addresses.next_deadline(),
             self.ping.next_deadline(),
             self.connections.next_deadline(),
             self.sync.next_deadline(),

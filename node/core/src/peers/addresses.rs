@@ -38,6 +38,9 @@ const NEWS_AGE: u32 = 600;
 /// Addresses a peer may bring at once, and how many more each second.
 const BURST: u32 = 1000;
 const PER_SECOND: u32 = 10;
+/// News of addresses waits this long for another write to go with: a commit for every `addr` message would be most of what
+/// a starting node writes. Whoever is killed forgets at most what it heard within this time.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// `getaddr` is answered at most this often to one peer.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// Failed attempts after which an address is no longer told to others.
@@ -73,8 +76,10 @@ pub(crate) struct Addresses {
     pause: Duration,
     rng: ChaCha12Rng,
     book: BTreeMap<SocketAddr, Entry>,
-    /// Written with the next commit.
+    /// Not written yet.
     changed: BTreeSet<SocketAddr>,
+    /// When it is written at the latest.
+    save_at: Option<Instant>,
     peers: BTreeMap<ConnId, Allowance>,
 }
 
@@ -101,12 +106,21 @@ impl Addresses {
             rng,
             book,
             changed,
+            save_at: None,
             peers,
         })
     }
 
-    /// Writes what has changed.
-    pub(crate) fn save(&mut self, db: &mut Db) {
+    /// Writes what has changed, if anything else is written too or it has waited long enough.
+    pub(crate) fn save(&mut self, now: Instant, db: &mut Db) {
+        if self.changed.is_empty() {
+            return;
+        }
+        let due = *self.save_at.get_or_insert(now + SAVE_PAUSE);
+        if now < due && !db.is_dirty() {
+            return;
+        }
+        self.save_at = None;
         for address in std::mem::take(&mut self.changed) {
             let key = address.to_string().into_bytes();
             match self.book.get(&address) {
@@ -114,6 +128,11 @@ impl Addresses {
                 None => db.delete(Table::Address, key),
             }
         }
+    }
+
+    /// When changes are written at the latest.
+    pub(crate) const fn next_deadline(&self) -> Option<Instant> {
+        self.save_at
     }
 
     /// Everything known.
@@ -563,7 +582,10 @@ mod tests {
         book.found(([0, 0, 0, 0], 18444).into(), at(0));
         book.found(([224, 0, 0, 1], 18444).into(), at(0));
         book.found(([11, 0, 0, 9], 0).into(), at(0));
-        book.save(&mut db);
+        book.save(at(0).mono, &mut db);
+        assert!(!db.is_dirty(), "news waits for other writes");
+        assert_eq!(book.next_deadline(), Some(at(0).mono + SAVE_PAUSE));
+        book.save(at(1).mono, &mut db);
         let before: Vec<AddressInfo> = book.iter().collect();
         assert_eq!(
             before.iter().map(|info| info.address).collect::<Vec<_>>(),
@@ -571,7 +593,8 @@ mod tests {
         );
         assert_eq!(open(&db).iter().collect::<Vec<_>>(), before);
         book.forget(address(3));
-        book.save(&mut db);
+        // The batch has the first save already: this one goes with it.
+        book.save(at(1).mono, &mut db);
         assert_eq!(open(&db).iter().count(), 1);
     }
 

@@ -164,5 +164,10 @@ async fn remove_networks(
 }
 
 fn describe(kind: &str, name: &str, error: &EngineError) -> String {
-    format!("{kind} `{name}`: {error}")
+    let text = format!("{kind} `{name}`: {error}");
+    if text.contains("has active endpoints") {
+        // All containers are gone by now: the engine counts what is not there.
+        return format!("{text} (if it stays: restart the engine, then `netsplit gc`)");
+    }
+    text
 }

@@ -236,7 +236,7 @@ pub(crate) fn assert_nothing_left(run: &str) {
         .unwrap();
     let tables = String::from_utf8_lossy(&tables.stdout).into_owned();
     assert!(
-        !tables.contains("netsplit"),
+        !tables.contains(&format!("netsplit-{run}")),
         "firewall tables are left:\n{tables}"
     );
 }

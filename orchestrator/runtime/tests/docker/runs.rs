@@ -1,6 +1,7 @@
 //! The life and the end of runs.
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, resume_unwind},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -133,7 +134,21 @@ pub(crate) async fn driven() {
         .launch(launch, mpsc::unbounded_channel().0)
         .await
         .unwrap();
-    let first = started(&*testnet, "b").await;
+    // In whatever order they come: a node answers once it has said that it started.
+    let mut starts = BTreeMap::new();
+    while starts.len() < 3 {
+        let (node, incarnation) = event(&*testnet, |event| match event {
+            NetEvent::Node {
+                node,
+                incarnation,
+                record,
+            } => matches!(record.event, Event::NodeStarted { .. }).then_some((node, incarnation)),
+            _ => None,
+        })
+        .await;
+        starts.insert(node.0, incarnation);
+    }
+    let first = starts["b"];
     for node in ["a", "b", "c"] {
         assert_eq!(
             testnet.rpc(&name(node), "anything", json!([])).await,

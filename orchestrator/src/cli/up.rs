@@ -20,11 +20,20 @@ pub(super) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// What to call the testnet, in place of the topology's own name
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
     /// Root of every random choice, in place of the topology's own
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+/// A testnet's name, which becomes part of container names and of a directory's: the rule for names in a topology.
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=63).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') {
+        return Ok(text.to_owned());
+    }
+    Err("names are lower-case letters, digits and dashes, at most 63, beginning with a letter or digit".to_owned())
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
@@ -77,11 +86,27 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
         Format::Table if report.verdict == Verdict::Passed => {
             context.ui.status(
                 "Up",
-                &format!("`{name}`; `netsplit status` shows it, `netsplit down` removes it"),
+                &format!(
+                    "`{name}`; `netsplit status {name}` shows it, `netsplit down {name}` removes it"
+                ),
             );
         }
         Format::Table => {}
     }
     report::failure(&context.ui, &report);
     Ok(report.exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `../x` once made a directory beside the state directory.
+    #[test]
+    fn names_lead_nowhere_else() {
+        assert_eq!(parse_name("my-net-2"), Ok("my-net-2".to_owned()));
+        for wrong in ["", "../x", "Bad Name", "-x", "a/b", ".", &"a".repeat(64)] {
+            assert!(parse_name(wrong).is_err(), "{wrong}");
+        }
+    }
 }

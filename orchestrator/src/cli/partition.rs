@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Groups to cut from each other, e.g. `a,b/c,rest`
     #[arg(value_name = "GROUPS", required_unless_present = "shape", value_parser = parse_groups)]
     groups: Option<Groups>,
-    /// Shape of the cut in place of groups, e.g. `halves` or `isolate-miners`
+    /// Shape of the cut in place of groups: `halves`, or `isolate` with `--of`
     #[arg(long, value_name = "SHAPE", conflicts_with = "groups")]
     shape: Option<String>,
     /// Whom the shape is about, e.g. `full-1` for `isolate`

@@ -36,13 +36,29 @@ fn cut(evidence: &Value) -> String {
 
 fn heal(evidence: &Value) -> String {
     let probes = &evidence["probes"];
+    let still_cut = number(&evidence["pairs_still_cut"]);
+    let over = number(&evidence["pairs_intended"]).saturating_sub(still_cut);
     format!(
-        "{} no longer cut, {} probed and open, {} had been dropped, {}",
-        plural(number(&evidence["pairs_intended"]), "pair"),
+        "{} no longer cut{}, {} probed and open, {} had been dropped, {}",
+        plural(over, "pair"),
+        others(still_cut, &evidence["still_cut_by"]),
         of(probes, "reached", "open_pairs"),
         dropped(&evidence["dropped"]),
         verified(evidence)
     )
+}
+
+/// A pair is cut while any fault cuts it.
+fn others(still_cut: u64, by: &Value) -> String {
+    if still_cut == 0 {
+        return String::new();
+    }
+    let ids = by.as_array().map(Vec::as_slice).unwrap_or_default();
+    let ids: Vec<String> = ids
+        .iter()
+        .filter_map(|id| Some(format!("`{}`", id.as_str()?)))
+        .collect();
+    format!(", {still_cut} still cut by {}", ids.join(", "))
 }
 
 fn of(probes: &Value, some: &str, all: &str) -> String {

@@ -38,6 +38,10 @@ pub(crate) struct Evidence {
     pub(crate) change: &'static str,
     /// Ordered pairs of nodes that the fault cuts.
     pub(crate) pairs_intended: usize,
+    /// Of these, how many other faults still cut; for a heal only.
+    pub(crate) pairs_still_cut: usize,
+    /// The faults that do.
+    pub(crate) still_cut_by: Vec<String>,
     /// The table, as asked for and as read back.
     pub(crate) table: TableEvidence,
     /// The probes.
@@ -152,6 +156,8 @@ pub(crate) async fn cut(
     let mut evidence = Evidence {
         change: "cut",
         pairs_intended: own.len(),
+        pairs_still_cut: 0,
+        still_cut_by: Vec::new(),
         table,
         probes,
         sample: field.sample(scene.seed),
@@ -193,6 +199,13 @@ pub(crate) async fn heal(
     let mut evidence = Evidence {
         change: "heal",
         pairs_intended: own.len(),
+        pairs_still_cut: own.intersection(&cut).count(),
+        still_cut_by: state
+            .faults
+            .iter()
+            .filter(|fault| !fault.cut_pairs().is_disjoint(&own))
+            .map(|fault| fault.id.clone())
+            .collect(),
         table,
         probes,
         sample: field.sample(scene.seed),
@@ -454,6 +467,8 @@ mod tests {
         Evidence {
             change: "cut",
             pairs_intended: 2,
+            pairs_still_cut: 0,
+            still_cut_by: Vec::new(),
             table: TableEvidence {
                 applied,
                 pairs_expected: 2,

@@ -4,7 +4,7 @@ use netsplit_api::probe::SocketInfo;
 use netsplit_runtime::NetEvent;
 
 use super::*;
-use crate::{event::Verdict, exit};
+use crate::{event::Verdict, exit, report::evidence::line};
 
 const SIDES: (&[&str], &[&str]) = (&["a", "b"], &["c", "d"]);
 
@@ -289,6 +289,17 @@ async fn healing_one_of_two_cuts_leaves_the_other_in_force() {
         (&json!(4), &json!(4))
     );
     assert_eq!(first["table"]["pairs_installed"], 6);
+    assert_eq!(first["still_cut_by"], json!(["second"]));
+    let told = line(first);
+    assert!(
+        told.starts_with("4 pairs no longer cut, 4 still cut by `second`, 4 of 4 probed and open"),
+        "{told}"
+    );
+    let told = line(&outcome.report.steps[5].evidence);
+    assert!(
+        told.starts_with("6 pairs no longer cut, 6 of 6 probed"),
+        "{told}"
+    );
     let versions: Vec<u64> = runtime
         .net()
         .calls()

@@ -7,11 +7,13 @@
 //! - [`error`]: what can go wrong, by operation, with hints.
 //! - [`fake`]: a runtime in memory, for tests.
 //! - [`journal`]: what a run is about to create, written down before; [`owner`]: whether its maker lives.
+//! - [`namespaces`]: processes in Linux namespaces.
 
 pub mod docker;
 pub mod error;
 pub mod fake;
 pub mod journal;
+pub mod namespaces;
 pub mod owner;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};

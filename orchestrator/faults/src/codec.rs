@@ -14,7 +14,7 @@ const TRUSTED: usize = 64 * 1024;
 ///
 /// # Errors
 /// `InvalidData` when it is longer than [`MAX_FRAME`].
-pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, message)?;
     let length = u32::try_from(frame.len() - 4)
@@ -29,7 +29,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `UnexpectedEof` inside a frame, `InvalidData` for a frame that is too long or not what was expected.
-pub(crate) async fn read<T: DeserializeOwned>(
+pub async fn read<T: DeserializeOwned>(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<T>> {
     let mut length = [0; 4];

@@ -4,14 +4,16 @@
 //!
 //! - [`link`]: what is to be cut, and what was seen to be cut.
 //! - [`protocol`]: what the agent is asked and what it answers, over one byte stream.
+//! - [`codec`]: messages as frames on a byte stream; [`netlink`]: messages to and from the kernel.
 //! - [`nft`]: the firewall table that cuts links; [`enforcer`]: who brings it into force, and a double of it.
 //! - [`links`]: a link table in force: checked, enforced, read back, counted.
 //! - [`agent`]: the process that holds the table, and its client.
 
 pub mod agent;
-mod codec;
+pub mod codec;
 pub mod enforcer;
 pub mod link;
 pub mod links;
+pub mod netlink;
 pub mod nft;
 pub mod protocol;

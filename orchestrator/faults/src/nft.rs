@@ -3,7 +3,7 @@
 //! No firewall tool is run. Layouts follow `linux/netfilter/nf_tables.h` and `linux/rtnetlink.h`.
 //!
 //! - [`ruleset`]: a table as data; [`build`] makes one from a link table, [`pairs`] says what it cuts.
-//! - `wire`, `encode`, `decode`: bytes; `socket`: the conversation with the kernel.
+//! - `encode`, `decode`: to and from the bytes of [`netlink`](crate::netlink).
 //! - [`kernel`]: the enforcer; `neighbours`: which bridge port a node is behind.
 //! - [`probe`]: tries what a run needs and names what is missing.
 //! - [`namespace`]: running something inside another network namespace.
@@ -17,7 +17,5 @@ mod neighbours;
 pub mod pairs;
 pub mod probe;
 pub mod ruleset;
-mod socket;
 #[cfg(test)]
 mod tests;
-mod wire;

@@ -3,8 +3,8 @@
 use super::{
     encode::{CHAIN, ITEM, OWNER},
     ruleset::{Base, Expression, Family, Meta, Rule, SetKind, Tag},
-    wire::{attribute, attributes, number, text},
 };
+use crate::netlink::wire::{attribute, attributes, network_number as number, text};
 
 /// Length of `struct nfgenmsg`.
 const HEADER: usize = 4;

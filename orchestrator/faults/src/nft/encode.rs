@@ -1,9 +1,7 @@
 //! Tables as batches of netlink messages (`linux/netfilter/nf_tables.h`).
 
-use super::{
-    ruleset::{Expression, PRIORITY, Rule, Ruleset, Set},
-    wire::{ACK, APPEND, Attributes, CREATE, EXCLUSIVE, Writer},
-};
+use super::ruleset::{Expression, PRIORITY, Rule, Ruleset, Set};
+use crate::netlink::wire::{ACK, APPEND, Attributes, CREATE, EXCLUSIVE, Writer};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
@@ -69,16 +67,16 @@ pub(super) fn write_table(writer: &mut Writer, ruleset: &Ruleset, owned: bool, b
     }
     writer.message(NEWTABLE, CREATE | EXCLUSIVE | ACK, &family, |attributes| {
         attributes.text(1, table);
-        attributes.number(2, if owned { OWNER } else { 0 });
+        attributes.network_number(2, if owned { OWNER } else { 0 });
     });
     writer.message(NEWCHAIN, CREATE, &family, |attributes| {
         attributes.text(1, table);
         attributes.text(3, CHAIN);
         attributes.nested(4, |hook| {
-            hook.number(1, ruleset.hook);
+            hook.network_number(1, ruleset.hook);
             hook.bytes(2, &PRIORITY.to_be_bytes());
         });
-        attributes.number(5, 1);
+        attributes.network_number(5, 1);
         attributes.text(7, "filter");
     });
     for (id, set) in (1..).zip(&ruleset.sets) {
@@ -100,10 +98,10 @@ fn write_set(writer: &mut Writer, family: &[u8; 4], table: &str, set: &Set, id: 
     writer.message(NEWSET, CREATE, family, |attributes| {
         attributes.text(1, table);
         attributes.text(2, &set.name);
-        attributes.number(3, 0);
-        attributes.number(4, set.kind.key_type());
-        attributes.number(5, set.kind.key_length());
-        attributes.number(10, id);
+        attributes.network_number(3, 0);
+        attributes.network_number(4, set.kind.key_type());
+        attributes.network_number(5, set.kind.key_length());
+        attributes.network_number(10, id);
     });
     let keys: Vec<_> = set.elements.iter().collect();
     for keys in keys.chunks(KEYS_PER_MESSAGE) {
@@ -145,23 +143,23 @@ fn write_expression(item: &mut Attributes<'_>, expression: &Expression) {
     };
     match expression {
         Expression::Meta(meta) => write("meta", &|data| {
-            data.number(1, REGISTER);
-            data.number(2, meta.number());
+            data.network_number(1, REGISTER);
+            data.network_number(2, meta.number());
         }),
         Expression::Payload {
             base,
             offset,
             length,
         } => write("payload", &|data| {
-            data.number(1, REGISTER);
-            data.number(2, base.number());
-            data.number(3, *offset);
-            data.number(4, *length);
+            data.network_number(1, REGISTER);
+            data.network_number(2, base.number());
+            data.network_number(3, *offset);
+            data.network_number(4, *length);
         }),
         Expression::Mask(mask) => write("bitwise", &|data| {
-            data.number(1, REGISTER);
-            data.number(2, REGISTER);
-            data.number(
+            data.network_number(1, REGISTER);
+            data.network_number(2, REGISTER);
+            data.network_number(
                 3,
                 u32::try_from(mask.len()).expect("a register has 16 bytes"),
             );
@@ -169,19 +167,21 @@ fn write_expression(item: &mut Attributes<'_>, expression: &Expression) {
             data.nested(5, |value| value.bytes(1, &vec![0; mask.len()]));
         }),
         Expression::Equals(value) => write("cmp", &|data| {
-            data.number(1, REGISTER);
-            data.number(2, 0);
+            data.network_number(1, REGISTER);
+            data.network_number(2, 0);
             data.nested(3, |data| data.bytes(1, value));
         }),
         Expression::Lookup { set, inverted } => write("lookup", &|data| {
             data.text(1, set);
-            data.number(2, REGISTER);
-            data.number(5, u32::from(*inverted));
+            data.network_number(2, REGISTER);
+            data.network_number(5, u32::from(*inverted));
         }),
         Expression::Counter => write("counter", &|_| {}),
         Expression::Drop => write("immediate", &|data| {
-            data.number(1, 0);
-            data.nested(2, |value| value.nested(2, |verdict| verdict.number(1, 0)));
+            data.network_number(1, 0);
+            data.nested(2, |value| {
+                value.nested(2, |verdict| verdict.network_number(1, 0))
+            });
         }),
     }
 }

@@ -17,10 +17,14 @@ use super::{
     },
     neighbours, probe,
     ruleset::{FORWARD, Family, Installed, Rule, Ruleset, Set, Tag},
-    socket::Netlink,
-    wire::{Attributes, Message},
 };
-use crate::enforcer::{EnforceError, Enforcer};
+use crate::{
+    enforcer::{EnforceError, Enforcer},
+    netlink::{
+        socket::Netlink,
+        wire::{Attributes, Message},
+    },
+};
 
 /// Holds one table of the network namespace it was opened in. Where the kernel can, the table is owned by this value's
 /// socket: nobody else can change it, and the kernel removes it when the process ends in whatever way.

@@ -7,9 +7,12 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::{build::Ports, socket::Netlink, wire};
+use super::build::Ports;
+use crate::netlink::{
+    socket::{NETLINK_ROUTE, Netlink},
+    wire,
+};
 
-const NETLINK_ROUTE: isize = 0;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
 const NDA_DST: u16 = 1;
@@ -48,10 +51,7 @@ pub(super) fn ports(bridge: u32, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<P
     })?;
     let mut ports = Ports::new();
     entries(&mut netlink, AF_BRIDGE, |entry| {
-        let master = wire::attribute(entry.attributes, NDA_MASTER);
-        let master = master
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(u32::from_ne_bytes);
+        let master = wire::host_number(entry.attributes, NDA_MASTER);
         let mac = wire::attribute(entry.attributes, NDA_LLADDR);
         if master == Some(bridge)
             && entry.state & NUD_PERMANENT == 0

@@ -6,11 +6,11 @@ use super::{
     build::{Ports, Scope, build},
     encode::{Before, batch, delete_table, write_table},
     ruleset::{Family, Ruleset},
-    socket::Netlink,
 };
-use crate::enforcer::EnforceError;
-
-pub(super) const NETLINK_NETFILTER: isize = 12;
+use crate::{
+    enforcer::EnforceError,
+    netlink::socket::{NETLINK_NETFILTER, Netlink},
+};
 
 /// What this kernel can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use super::{
     encode::Before,
     pairs::{differences, installed, intended},
     ruleset::{Expression, Family, Installed, Ruleset, Set, SetKind},
-    wire,
 };
+use crate::netlink::wire;
 
 /// Reads a batch as if it were the kernel's dumps: both have the same layout.
 fn read(bytes: &[u8], family: Family, table: &str) -> Installed {

@@ -14,9 +14,14 @@ const TRIES: u32 = 16;
 /// Room for the batch of a table with some hundred thousand addresses.
 const BUFFER: usize = 32 * 1024 * 1024;
 
-/// One netlink socket. Tables with the owner flag live as long as it does.
+/// `NETLINK_ROUTE`: devices, addresses, routes, neighbours.
+pub const NETLINK_ROUTE: isize = 0;
+/// `NETLINK_NETFILTER`: firewall tables.
+pub const NETLINK_NETFILTER: isize = 12;
+
+/// One netlink socket, of the network namespace it was opened in. Firewall tables with the owner flag live as long as it does.
 #[derive(Debug)]
-pub(super) struct Netlink {
+pub struct Netlink {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
@@ -24,13 +29,21 @@ pub(super) struct Netlink {
 
 impl Netlink {
     /// A socket of a netlink family (`NETLINK_*`), in the network namespace of the calling thread.
-    pub(super) fn open(protocol: isize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the kernel has no such family, or no more sockets.
+    pub fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        // Without the right to force them the sizes stay as they are; a batch that is too long is then refused loudly.
-        let _ = setsockopt(&socket, sockopt::SndBufForce, &BUFFER);
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
+        // Without the right to force the sizes they are cut to what the machine allows anyone (`net.core.wmem_max`); a batch
+        // that is longer is refused with EMSGSIZE.
+        if setsockopt(&socket, sockopt::SndBufForce, &BUFFER).is_err() {
+            setsockopt(&socket, sockopt::SndBuf, &BUFFER)?;
+        }
+        if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &BUFFER)?;
+        }
         socket.set_cap_ack(true)?;
         Ok(Self {
             socket,
@@ -39,15 +52,19 @@ impl Netlink {
         })
     }
 
-    pub(super) const fn sequence(&self) -> u32 {
+    /// Sequence number of the last message sent: where a [`Writer`] goes on.
+    #[must_use]
+    pub const fn sequence(&self) -> u32 {
         self.sequence
     }
 
-    /// Sends a batch and collects the kernel's verdict. The kernel answers before `send` returns.
+    /// Sends messages that a [`Writer`] finished, and collects the kernel's verdict, which it gives before `send` returns. The
+    /// last message must ask for an acknowledgement ([`wire::ACK`]).
     ///
     /// # Errors
-    /// The first error the kernel reports; nothing has changed then.
-    pub(super) fn commit(&mut self, (batch, last): (Vec<u8>, u32)) -> io::Result<()> {
+    /// The first error the kernel reports. Between `NFNL_MSG_BATCH_BEGIN` and `_END` nothing has changed then; otherwise
+    /// every message was tried on its own.
+    pub fn commit(&mut self, (batch, last): (Vec<u8>, u32)) -> io::Result<()> {
         self.drain()?;
         self.sequence = last;
         self.send(&batch)?;
@@ -67,8 +84,11 @@ impl Netlink {
         }
     }
 
-    /// Asks for everything of a kind; `write` writes the one message that asks.
-    pub(super) fn dump(
+    /// Asks for everything of a kind with one message: `header`, then what `fill` adds. `each` gets what came.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or its tables keep changing while they are read.
+    pub fn dump(
         &mut self,
         kind: u16,
         header: &[u8],
@@ -141,11 +161,15 @@ impl Netlink {
 
     /// Reads one datagram; false when there is none.
     fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
-        self.buffer.clear();
-        match self.socket.recv(&mut self.buffer, flags) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
+        loop {
+            self.buffer.clear();
+            return match self.socket.recv(&mut self.buffer, flags) {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                // More refusals than the buffer holds: the first of them are in it and say enough.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
+                Err(error) => Err(error),
+            };
         }
     }
 }

@@ -1,48 +1,53 @@
 //! Netlink messages and attributes as bytes (`linux/netlink.h`, `linux/netfilter/nfnetlink.h`).
 
-/// Attribute lengths are 16 bits wide.
+/// `NLA_F_NESTED`
 const NESTED: u16 = 0x8000;
+/// `NLA_TYPE_MASK`
 const TYPE_MASK: u16 = 0x3fff;
 
 /// `NLM_F_REQUEST`
-pub(super) const REQUEST: u16 = 0x1;
+pub const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`
-pub(super) const ACK: u16 = 0x4;
+pub const ACK: u16 = 0x4;
 /// `NLM_F_ROOT | NLM_F_MATCH`
-pub(super) const DUMP: u16 = 0x300;
+pub const DUMP: u16 = 0x300;
 /// `NLM_F_DUMP_INTR`
-pub(super) const DUMP_INTERRUPTED: u16 = 0x10;
+pub const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_EXCL`
-pub(super) const EXCLUSIVE: u16 = 0x200;
+pub const EXCLUSIVE: u16 = 0x200;
 /// `NLM_F_CREATE`
-pub(super) const CREATE: u16 = 0x400;
+pub const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`
-pub(super) const APPEND: u16 = 0x800;
+pub const APPEND: u16 = 0x800;
 /// `NLMSG_ERROR`
-pub(super) const ERROR: u16 = 2;
+pub const ERROR: u16 = 2;
 /// `NLMSG_DONE`
-pub(super) const DONE: u16 = 3;
+pub const DONE: u16 = 3;
 /// Length of `struct nlmsghdr`.
-pub(super) const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 
 /// Messages being written, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub struct Writer {
     bytes: Vec<u8>,
     sequence: u32,
 }
 
 impl Writer {
     /// Sequence numbers count up from the one after `sequence`.
-    pub(super) const fn new(sequence: u32) -> Self {
+    #[must_use]
+    pub const fn new(sequence: u32) -> Self {
         Self {
             bytes: Vec::new(),
             sequence,
         }
     }
 
-    /// Writes one message: its family's header, then what `fill` adds.
-    pub(super) fn message(
+    /// Writes one request: its family's header, then what `fill` adds. `NLM_F_REQUEST` is added to `flags`.
+    ///
+    /// # Panics
+    /// When the message grows to 4 GiB, or an attribute to 64 KiB.
+    pub fn message(
         &mut self,
         kind: u16,
         flags: u16,
@@ -66,38 +71,59 @@ impl Writer {
     }
 
     /// Everything written, and the sequence number of the last message.
-    pub(super) fn finish(self) -> (Vec<u8>, u32) {
+    #[must_use]
+    pub fn finish(self) -> (Vec<u8>, u32) {
         (self.bytes, self.sequence)
     }
 }
 
 /// Attributes being written. All are padded to four bytes, so that a message is too.
-pub(super) struct Attributes<'a> {
+#[derive(Debug)]
+pub struct Attributes<'a> {
     bytes: &'a mut Vec<u8>,
 }
 
 impl Attributes<'_> {
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) {
+    /// Bytes as they are.
+    pub fn bytes(&mut self, kind: u16, value: &[u8]) {
         let start = self.open(kind);
         self.bytes.extend(value);
         self.close(start);
     }
 
-    /// A number, big endian as all of nf_tables' are.
-    pub(super) fn number(&mut self, kind: u16, value: u32) {
+    /// A number in network order, as all of nf_tables' are.
+    pub fn network_number(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }
 
+    /// A number in the machine's own order, as all of rtnetlink's are.
+    pub fn host_number(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
     /// A text, with the zero byte that ends it.
-    pub(super) fn text(&mut self, kind: u16, value: &str) {
+    pub fn text(&mut self, kind: u16, value: &str) {
         let start = self.open(kind);
         self.bytes.extend(value.as_bytes());
         self.bytes.push(0);
         self.close(start);
     }
 
-    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes<'_>)) {
+    /// Attributes within one.
+    pub fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes<'_>)) {
+        self.nested_after(kind, &[], fill);
+    }
+
+    /// A header of a multiple of four bytes and attributes after it, within one.
+    pub fn nested_after(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: impl FnOnce(&mut Attributes<'_>),
+    ) {
+        debug_assert!(header.len().is_multiple_of(4), "attributes are aligned");
         let start = self.open(kind | NESTED);
+        self.bytes.extend(header);
         fill(&mut Attributes { bytes: self.bytes });
         self.close(start);
     }
@@ -121,16 +147,21 @@ impl Attributes<'_> {
 
 /// One message that was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) payload: &'a [u8],
+pub struct Message<'a> {
+    /// Type, by its family.
+    pub kind: u16,
+    /// `NLM_F_*`
+    pub flags: u16,
+    /// That of the request it answers.
+    pub sequence: u32,
+    /// The family's header and the attributes after it.
+    pub payload: &'a [u8],
 }
 
 impl Message<'_> {
-    /// The error an `NLMSG_ERROR` or `NLMSG_DONE` carries; 0 for success.
-    pub(super) fn error(&self) -> i32 {
+    /// The error number an `NLMSG_ERROR` or `NLMSG_DONE` carries; 0 for success.
+    #[must_use]
+    pub fn error(&self) -> i32 {
         self.payload
             .first_chunk()
             .map_or(0, |code| i32::from_ne_bytes(*code).saturating_neg())
@@ -138,7 +169,7 @@ impl Message<'_> {
 }
 
 /// The messages of a datagram; stops at the first that is not whole.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let header: &[u8; HEADER] = bytes.first_chunk()?;
         let length = usize::try_from(u32_at(header, 0)).ok()?;
@@ -159,7 +190,7 @@ fn u32_at(bytes: &[u8; HEADER], at: usize) -> u32 {
 }
 
 /// The attributes in `bytes`, by type; stops at the first that is not whole.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let header: &[u8; 4] = bytes.first_chunk()?;
         let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
@@ -171,22 +202,34 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// The first attribute of this type.
-pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+#[must_use]
+pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes)
         .find(|(found, _)| *found == kind)
         .map(|(_, value)| value)
 }
 
-/// A big-endian number.
-pub(super) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
+/// A number in network order.
+#[must_use]
+pub fn network_number(bytes: &[u8], kind: u16) -> Option<u32> {
     attribute(bytes, kind)?
         .try_into()
         .ok()
         .map(u32::from_be_bytes)
 }
 
+/// A number in the machine's own order.
+#[must_use]
+pub fn host_number(bytes: &[u8], kind: u16) -> Option<u32> {
+    attribute(bytes, kind)?
+        .try_into()
+        .ok()
+        .map(u32::from_ne_bytes)
+}
+
 /// A text without its final zero byte.
-pub(super) fn text(bytes: &[u8], kind: u16) -> Option<&str> {
+#[must_use]
+pub fn text(bytes: &[u8], kind: u16) -> Option<&str> {
     let value = attribute(bytes, kind)?;
     std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok()
 }
@@ -202,7 +245,8 @@ mod tests {
         let mut writer = Writer::new(41);
         writer.message(7, ACK, &[1, 2, 3, 4], |attributes| {
             attributes.text(1, "name");
-            attributes.nested(2, |inner| inner.number(3, 0x0102_0304));
+            attributes.nested(2, |inner| inner.network_number(3, 0x0102_0304));
+            attributes.nested_after(4, &[9; 8], |inner| inner.host_number(5, 77));
         });
         writer.message(8, 0, &[], |_| {});
         let (bytes, last) = writer.finish();
@@ -215,9 +259,11 @@ mod tests {
         let body = &read[0].payload[4..];
         assert_eq!(text(body, 1), Some("name"));
         assert_eq!(
-            attribute(body, 2).and_then(|inner| number(inner, 3)),
+            attribute(body, 2).and_then(|inner| network_number(inner, 3)),
             Some(0x0102_0304)
         );
+        let (header, inner) = attribute(body, 4).unwrap_or_default().split_at(8);
+        assert_eq!((header, host_number(inner, 5)), (&[9; 8][..], Some(77)));
         assert!(bytes.len().is_multiple_of(4));
     }
 

@@ -103,8 +103,10 @@ pub enum RequestBody {
 pub struct Configure {
     /// The run's id; the kernel table carries it in its name.
     pub run: String,
-    /// The bridge device of the run's network, to which every socket towards nodes is bound.
-    pub device: String,
+    /// The bridge device of the run's network, to which every socket towards nodes is bound; none where the agent is in a
+    /// network namespace that leads nowhere else.
+    #[serde(default)]
+    pub device: Option<String>,
     /// First address and prefix length of the run's network; nodes outside are refused.
     pub subnet: (IpAddr, u8),
     /// User name of the nodes' control API.

@@ -1,4 +1,4 @@
-//! The nodes, and HTTP to their control ports over sockets that cannot leave the run's own bridge.
+//! The nodes, and HTTP to their control ports over sockets that cannot leave the run's own network.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// One list of nodes; replaced as a whole.
 pub(super) struct Directory {
-    device: String,
+    device: Option<String>,
     rpc_port: u16,
     authorisation: HeaderValue,
     nodes: BTreeMap<String, Arc<Node>>,
@@ -143,7 +143,7 @@ impl Directory {
         }
     }
 
-    /// A TCP connection to a port of a node, bound to the bridge.
+    /// A TCP connection to a port of a node, bound to the bridge if there is one.
     pub(super) async fn connect(
         &self,
         node: &Node,
@@ -153,7 +153,7 @@ impl Directory {
             IpAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
             IpAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
         };
-        socket.bind_device(Some(self.device.as_bytes()))?;
+        socket.bind_device(self.device.as_deref().map(str::as_bytes))?;
         socket.set_nodelay(true)?;
         let connect = socket.connect(SocketAddr::new(node.address, port));
         tokio::time::timeout(CONNECT, connect).await?
@@ -164,11 +164,14 @@ impl Directory {
         if let Some(client) = &*client {
             return Ok(client.clone());
         }
-        let built = Client::builder()
+        let mut builder = Client::builder();
+        if let Some(device) = &self.device {
+            builder = builder.interface(device);
+        }
+        let built = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(HeaderMap::new())
-            .interface(&self.device)
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .tcp_user_timeout(UNACKNOWLEDGED)

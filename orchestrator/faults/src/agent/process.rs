@@ -150,13 +150,19 @@ fn wrap(kernel: Kernel, _settings: Settings) -> Box<dyn crate::enforcer::Enforce
 }
 
 fn open_kernel(configure: &Configure) -> Result<Kernel, EnforceError> {
+    let Some(device) = &configure.device else {
+        return Err(EnforceError::Refused {
+            operation: "find the network that is to be cut",
+            source: io::Error::new(io::ErrorKind::InvalidInput, "no bridge was named"),
+        });
+    };
     let table = table_name(&configure.run);
     let scope = Scope {
         family: Family::Bridge,
         table,
         probe_port: configure.probe_port,
     };
-    Kernel::open(scope, &configure.device)
+    Kernel::open(scope, device)
 }
 
 /// Standard input and output, which are pipes wherever an engine or a program started us.

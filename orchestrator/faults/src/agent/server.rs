@@ -39,7 +39,7 @@ struct Run {
 #[derive(Debug, PartialEq, Eq)]
 struct Fixed {
     run: String,
-    device: String,
+    device: Option<String>,
     subnet: (IpAddr, u8),
     probe_port: u16,
 }
@@ -267,7 +267,9 @@ fn check(configure: &Configure) -> Result<(), String> {
         return Err("the run's id is empty or too long".to_owned());
     }
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if device.is_empty() || device.len() > 15 || !device.chars().all(legal) {
+    if let Some(device) = device
+        && (device.is_empty() || device.len() > 15 || !device.chars().all(legal))
+    {
         return Err(format!("`{device}` is no name of a network device"));
     }
     if *prefix < 8 || !within(*network, (*network, *prefix)) {

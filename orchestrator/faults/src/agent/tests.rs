@@ -202,7 +202,7 @@ fn configuration(port: u16, nodes: &[(&str, IpAddr)]) -> Configure {
     });
     Configure {
         run: "test".to_owned(),
-        device: "lo".to_owned(),
+        device: Some("lo".to_owned()),
         subnet: (IpAddr::from([127, 0, 0, 0]), 8),
         rpc_user: "u".to_owned(),
         rpc_password: Secret("secret".to_owned()),

@@ -71,7 +71,7 @@ pub(super) async fn launch(
         Ok(testnet) => Ok(testnet),
         Err(mut error) => {
             match teardown::remove_run(&*engine, &run, By::Client, &progress).await {
-                Ok(teardown) => error.left = teardown.left,
+                Ok(teardown) => (error.removed, error.left) = (teardown.removed, teardown.left),
                 Err(failed) => error.left = vec![format!("everything of run `{run}`: {failed}")],
             }
             journal.note(Entry::Ended {
@@ -394,7 +394,7 @@ pub(super) fn configure(
     };
     Configure {
         run: identity.run.0.clone(),
-        device: network::device(&identity.run),
+        device: Some(network::device(&identity.run)),
         subnet,
         rpc_user: context.rpc_user.clone(),
         rpc_password: Secret(context.rpc_password.clone()),

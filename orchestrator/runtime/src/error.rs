@@ -10,6 +10,8 @@ pub struct RuntimeError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// Lines that help: a remedy, a node's last log lines.
     pub hints: Vec<String>,
+    /// How many things were removed after the failure.
+    pub removed: usize,
     /// Things that could not be removed after the failure.
     pub left: Vec<String>,
 }
@@ -21,6 +23,7 @@ impl RuntimeError {
             operation: operation.into(),
             source: None,
             hints: Vec::new(),
+            removed: 0,
             left: Vec::new(),
         }
     }

@@ -368,6 +368,7 @@ impl Node {
     }
 
     fn process(&mut self, now: Now, input: Input) -> Result<(), StoreError> {
+        let known = self.addresses.learned();
         if !self.is_started {
             self.is_started = true;
             if keeps_peers(&self.config) {
@@ -396,6 +397,9 @@ impl Node {
             Input::Command { id, command } => self.command(id, command, now)?,
         }
         self.settle(now);
+        if self.addresses.learned() > known {
+            self.news(now);
+        }
         self.crawl(now);
         self.keep_peers(now);
         self.settle(now);

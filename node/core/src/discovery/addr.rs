@@ -1,4 +1,5 @@
-//! Peers know peers: `getaddr` to everyone we dial, and to some peer again while others are missing.
+//! Peers know peers: `getaddr` to everyone we dial, and to some peer again while others are missing, seldom when they know
+//! nobody new.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use netsplit_api::config::Timers;
 use rand_chacha::ChaCha12Rng;
 
 use crate::{
-    discovery::Discovery,
+    discovery::{Discovery, pace::Pace},
     io::ConnId,
     outbox::Outbox,
     peers::{chance::pick, roster::Link},
@@ -17,20 +18,16 @@ use crate::{
 /// Asks peers for addresses.
 #[derive(Debug)]
 pub(crate) struct Addr {
-    interval: Duration,
+    pace: Pace,
     rng: ChaCha12Rng,
-    next: Instant,
 }
 
 impl Addr {
-    pub(crate) fn new(timers: &Timers, rng: ChaCha12Rng) -> Self {
+    pub(crate) fn new(timers: &Timers, rng: ChaCha12Rng, pace: ChaCha12Rng) -> Self {
         // Answers come once a second at most.
         let interval = Duration::from_millis(timers.dns_ms.max(1_000));
-        Self {
-            interval,
-            rng,
-            next: Instant(0),
-        }
+        let pace = Pace::new(interval, interval, pace);
+        Self { pace, rng }
     }
 }
 
@@ -42,16 +39,25 @@ impl Discovery for Addr {
     }
 
     fn search(&mut self, now: Instant, peers: &[ConnId], out: &mut Outbox) {
-        if now < self.next {
+        if !self.pace.is_due(now) {
             return;
         }
-        self.next = now + self.interval;
+        self.pace.asked(now);
         if let Some(conn) = pick(&mut self.rng, peers) {
+            self.pace.answered(false);
             out.send(*conn, NetworkMessage::GetAddr);
         }
     }
 
+    fn satisfied(&mut self) {
+        self.pace.satisfied();
+    }
+
+    fn news(&mut self, now: Instant) {
+        self.pace.news(now);
+    }
+
     fn next_search(&self) -> Option<Instant> {
-        Some(self.next)
+        Some(self.pace.next())
     }
 }

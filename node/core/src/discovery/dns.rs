@@ -1,4 +1,4 @@
-//! DNS seeds: asked at the start, and again while peers are missing, soon at first.
+//! DNS seeds: asked at the start, and again while peers are missing, soon at first and seldom when they know nothing new.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +7,16 @@ use std::{
 };
 
 use netsplit_api::{config::Timers, event::Event};
+use rand_chacha::ChaCha12Rng;
 
 use crate::{
-    discovery::{Discovery, with_port},
+    discovery::{Discovery, pace::Pace, with_port},
     io::{ConnId, QueryId},
     outbox::{Effect, Outbox},
     time::Instant,
 };
 
-/// The first repetition comes after this, and each later one after twice the time, up to the configured interval.
+/// The first repetition comes after this.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Addresses taken from one answer.
 const MAX_ANSWER: usize = 256;
@@ -26,30 +27,33 @@ pub(crate) struct Dns {
     seeds: Vec<SocketAddr>,
     /// Port of the nodes a seed names.
     port: u16,
-    interval: Duration,
-    pause: Duration,
-    next: Instant,
+    pace: Pace,
+    /// Whether there was no peer at the last search.
+    is_alone: bool,
     next_query: u64,
     asked: BTreeMap<QueryId, SocketAddr>,
 }
 
 impl Dns {
-    pub(crate) fn new(seeds: Vec<SocketAddr>, port: u16, timers: &Timers) -> Self {
+    pub(crate) fn new(
+        seeds: Vec<SocketAddr>,
+        port: u16,
+        timers: &Timers,
+        rng: ChaCha12Rng,
+    ) -> Self {
         let interval = Duration::from_millis(timers.dns_ms);
         Self {
             seeds,
             port,
-            interval,
-            pause: FIRST_RETRY.min(interval),
-            next: Instant(0),
+            pace: Pace::new(FIRST_RETRY, interval, rng),
+            is_alone: true,
             next_query: 0,
             asked: BTreeMap::new(),
         }
     }
 
     fn ask(&mut self, now: Instant, out: &mut Outbox) {
-        self.next = now + self.pause;
-        self.pause = (self.pause * 2).min(self.interval);
+        self.pace.asked(now);
         for seed in &self.seeds {
             if self.asked.values().any(|asked| asked == seed) {
                 continue;
@@ -67,14 +71,19 @@ impl Discovery for Dns {
         self.ask(now, out);
     }
 
-    fn search(&mut self, now: Instant, _peers: &[ConnId], out: &mut Outbox) {
-        if now >= self.next {
+    fn search(&mut self, now: Instant, peers: &[ConnId], out: &mut Outbox) {
+        self.is_alone = peers.is_empty();
+        if self.pace.is_due(now) {
             self.ask(now, out);
         }
     }
 
     fn satisfied(&mut self) {
-        self.pause = FIRST_RETRY.min(self.interval);
+        self.pace.satisfied();
+    }
+
+    fn news(&mut self, now: Instant) {
+        self.pace.news(now);
     }
 
     fn resolved(&mut self, query: QueryId, result: &Result<Vec<IpAddr>, String>, out: &mut Outbox) {
@@ -91,12 +100,13 @@ impl Discovery for Dns {
             error,
         });
         if let Ok(ips) = result {
+            self.pace.answered(self.is_alone);
             let taken = &ips[..ips.len().min(MAX_ANSWER)];
             out.push(Effect::Found(with_port(taken, self.port)));
         }
     }
 
     fn next_search(&self) -> Option<Instant> {
-        (!self.seeds.is_empty()).then_some(self.next)
+        (!self.seeds.is_empty()).then_some(self.pace.next())
     }
 }

@@ -7,6 +7,7 @@
 //! - [`bootstrap`]: addresses given in the configuration.
 //! - [`crawler`]: not a source for this node, but what makes one of it: a DNS seed's survey of the testnet.
 //! - [`dns`]: DNS seeds.
+//! - [`pace`]: how often a source is asked again.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +25,7 @@ pub(crate) mod addr;
 pub(crate) mod bootstrap;
 pub(crate) mod crawler;
 pub(crate) mod dns;
+pub(crate) mod pace;
 
 /// A way to find addresses.
 pub(crate) trait Discovery: std::fmt::Debug + Send {
@@ -38,6 +40,9 @@ pub(crate) trait Discovery: std::fmt::Debug + Send {
 
     /// No more peers are missing.
     fn satisfied(&mut self) {}
+
+    /// An address was learned that was not known, from whomever, or a peer was lost.
+    fn news(&mut self, _now: Instant) {}
 
     /// A DNS seed answered one's question, or did not.
     fn resolved(
@@ -64,10 +69,12 @@ pub(crate) fn from_config(config: &NodeConfig, seed: &[u8; 32]) -> Vec<Box<dyn D
                 config.dns_seeds.clone(),
                 config.p2p_port,
                 &config.timers,
+                random::stream(seed, "discovery/dns"),
             )),
             Kind::Addr => {
                 let rng = random::stream(seed, "discovery/addr");
-                Box::new(addr::Addr::new(&config.timers, rng))
+                let pace = random::stream(seed, "discovery/addr/pace");
+                Box::new(addr::Addr::new(&config.timers, rng, pace))
             }
         }
     };

@@ -66,6 +66,13 @@ impl Node {
         }
     }
 
+    /// Those who look for addresses hear of what may make it worth their while.
+    pub(super) fn news(&mut self, now: Now) {
+        for discovery in &mut self.discovery {
+            discovery.news(now.mono);
+        }
+    }
+
     fn search(&mut self, now: Now) {
         let ready: Vec<ConnId> = self.roster.peers().map(|(conn, _)| conn).collect();
         for discovery in &mut self.discovery {
@@ -180,6 +187,7 @@ impl Node {
         if connection.visits {
             return;
         }
+        self.news(now);
         self.out.event(Event::PeerDisconnected {
             peer: connection.id,
             address: connection.remote.to_string(),

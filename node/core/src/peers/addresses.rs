@@ -81,6 +81,8 @@ pub(crate) struct Addresses {
     /// When it is written at the latest.
     save_at: Option<Instant>,
     peers: BTreeMap<ConnId, Allowance>,
+    /// Addresses that were not known and then were.
+    learned: u64,
 }
 
 impl Addresses {
@@ -108,6 +110,7 @@ impl Addresses {
             changed,
             save_at: None,
             peers,
+            learned: 0,
         })
     }
 
@@ -133,6 +136,11 @@ impl Addresses {
     /// When changes are written at the latest.
     pub(crate) const fn next_deadline(&self) -> Option<Instant> {
         self.save_at
+    }
+
+    /// How many addresses were learned that were not known, since the node started.
+    pub(crate) const fn learned(&self) -> u64 {
+        self.learned
     }
 
     /// Everything known.
@@ -388,6 +396,7 @@ impl Addresses {
         };
         self.changed.insert(address);
         self.book.insert(address, entry);
+        self.learned += 1;
         true
     }
 

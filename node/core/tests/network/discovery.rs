@@ -160,3 +160,56 @@ fn without_the_seed_the_known_carry_on_and_newcomers_wait_for_it() {
         testnet.converge(3 * SECOND).unwrap();
     });
 }
+
+/// Fewer nodes than everybody is to have peers: they soon stop asking again and again.
+#[test]
+fn nodes_that_can_never_have_enough_peers_ask_ever_more_seldom() {
+    with_seeds("too_few", 20, |seed| {
+        let mut testnet = Testnet::new(seed);
+        testnet.populate(3, 0);
+        testnet.connect().unwrap();
+        testnet.network.run_for(30 * SECOND);
+        let queries = |testnet: &Testnet, node| {
+            let events = testnet.network.events(node).iter();
+            let query = |event: &Event| matches!(event, Event::DnsSeedQueried { .. });
+            events.filter(|(_, event)| query(event)).count()
+        };
+        let before = testnet.nodes.iter().map(|n| queries(&testnet, *n));
+        let before: Vec<usize> = before.collect();
+        testnet.network.run_for(60 * SECOND);
+        for (node, before) in testnet.nodes.iter().zip(before) {
+            let asked = queries(&testnet, *node) - before;
+            assert!((4..=12).contains(&asked), "node {node} asked {asked} times");
+        }
+        // Somebody new is found at once all the same: it asks, and so is known.
+        let newcomer = testnet.add(|_| {});
+        testnet
+            .network
+            .run_until(|n| n.peers(newcomer) == 3, 2 * SECOND)
+            .unwrap();
+    });
+}
+
+/// A group that could find nobody while it was cut off finds the others soon after the heal.
+#[test]
+fn newcomers_who_were_cut_off_find_the_others_after_the_heal() {
+    with_seeds("cut_newcomers", 20, |seed| {
+        let mut testnet = Testnet::new(seed);
+        testnet.populate(10, 1);
+        testnet.connect().unwrap();
+        let mut others = testnet.nodes.clone();
+        others.push(testnet.seed);
+        let newcomers: Vec<_> = (0..2).map(|_| testnet.add(|_| {})).collect();
+        testnet.network.cut(&others, &newcomers);
+        testnet.network.run_for(30 * SECOND);
+        testnet.network.heal();
+        testnet
+            .network
+            .run_until(
+                |n| newcomers.iter().all(|node| n.peers(*node) >= 8),
+                5 * SECOND,
+            )
+            .unwrap();
+        testnet.converge(3 * SECOND).unwrap();
+    });
+}

@@ -2,7 +2,7 @@
 //!
 //! `serde_yaml` reads the values and fills the types; `saphyr-parser` tells where everything stands.
 
-use saphyr_parser::{Event, Parser, Span as Mark};
+use saphyr_parser::{Event, Parser, ScanError, Span as Mark};
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
@@ -138,6 +138,15 @@ struct Place {
     keys: Vec<(String, Span, Self)>,
 }
 
+impl Place {
+    fn at(span: Span) -> Self {
+        Self {
+            span,
+            ..Self::default()
+        }
+    }
+}
+
 /// The places of a whole document.
 struct Places {
     root: Place,
@@ -183,82 +192,99 @@ impl Offsets<'_> {
 impl Places {
     fn of(text: &str, source: usize, problems: &mut Collector) -> Option<Self> {
         let bytes = text.char_indices().map(|(byte, _)| byte).collect();
-        let offsets = Offsets {
-            text,
-            source,
-            bytes,
-        };
-        let mut open: Vec<Open> = Vec::new();
-        let mut root = Place {
-            span: Span {
+        let mut reading = Reading {
+            offsets: Offsets {
+                text,
+                source,
+                bytes,
+            },
+            open: Vec::new(),
+            root: Place::at(Span {
                 source,
                 start: 0,
                 len: 0,
-            },
-            ..Place::default()
+            }),
+            problems,
         };
         for event in Parser::new_from_str(text) {
-            let (event, mark) = match event {
-                Ok(event) => event,
+            match event {
+                Ok((event, mark)) => reading.take(&event, &mark)?,
                 Err(error) => {
-                    let start = offsets.byte(error.marker().index());
-                    let fault = Fault::new(format!("not valid YAML: {}", error.info()));
-                    problems.report(
-                        Span {
-                            source,
-                            start,
-                            len: 0,
-                        },
-                        fault,
-                    );
+                    reading.refuse(&error);
                     return None;
                 }
-            };
-            let span = offsets.span(&mark);
-            let done = match event {
-                Event::SequenceStart(..) | Event::MappingStart(..) => {
-                    let map = matches!(event, Event::MappingStart(..));
-                    if open.len() == DEEPEST {
-                        problems.report(span, Fault::new("nested too deeply"));
-                        return None;
-                    }
-                    let place = Place {
-                        span,
-                        ..Place::default()
-                    };
-                    open.push(Open {
-                        place,
-                        map,
-                        key: None,
-                    });
-                    continue;
-                }
-                Event::SequenceEnd | Event::MappingEnd => open
-                    .pop()
-                    .map(|open| open.close(span, text))
-                    .unwrap_or_default(),
-                Event::Scalar(ref word, ..) => {
-                    if let Some(parent) = open.last_mut().filter(|o| o.map && o.key.is_none()) {
-                        parent.take_key(word, span, problems);
-                        continue;
-                    }
-                    Place {
-                        span,
-                        ..Place::default()
-                    }
-                }
-                Event::Alias(_) => Place {
-                    span,
-                    ..Place::default()
-                },
-                _ => continue,
-            };
-            match open.last_mut() {
-                Some(parent) => parent.take(done),
-                None => root = done,
             }
         }
-        Some(Self { root })
+        Some(Self { root: reading.root })
+    }
+}
+
+/// A document of which a part was read.
+struct Reading<'a> {
+    offsets: Offsets<'a>,
+    /// The lists and mappings around the place that was reached, outermost first.
+    open: Vec<Open>,
+    root: Place,
+    problems: &'a mut Collector,
+}
+
+impl Reading<'_> {
+    /// Notes the place of the next part; `None` when the document cannot be read further.
+    fn take(&mut self, event: &Event<'_>, mark: &Mark) -> Option<()> {
+        let span = self.offsets.span(mark);
+        match event {
+            Event::SequenceStart(..) => self.enter(span, false),
+            Event::MappingStart(..) => self.enter(span, true),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let text = self.offsets.text;
+                let done = self.open.pop().map(|open| open.close(span, text));
+                self.put(done.unwrap_or_default());
+                Some(())
+            }
+            Event::Scalar(word, ..) => {
+                match self.open.last_mut().filter(|o| o.map && o.key.is_none()) {
+                    Some(parent) => parent.take_key(word, span, self.problems),
+                    None => self.put(Place::at(span)),
+                }
+                Some(())
+            }
+            Event::Alias(_) => {
+                self.put(Place::at(span));
+                Some(())
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn enter(&mut self, span: Span, map: bool) -> Option<()> {
+        if self.open.len() == DEEPEST {
+            self.problems.report(span, Fault::new("nested too deeply"));
+            return None;
+        }
+        self.open.push(Open {
+            place: Place::at(span),
+            map,
+            key: None,
+        });
+        Some(())
+    }
+
+    /// A value is complete.
+    fn put(&mut self, done: Place) {
+        match self.open.last_mut() {
+            Some(parent) => parent.take(done),
+            None => self.root = done,
+        }
+    }
+
+    fn refuse(&mut self, error: &ScanError) {
+        let span = Span {
+            source: self.offsets.source,
+            start: self.offsets.byte(error.marker().index()),
+            len: 0,
+        };
+        let fault = Fault::new(format!("not valid YAML: {}", error.info()));
+        self.problems.report(span, fault);
     }
 }
 

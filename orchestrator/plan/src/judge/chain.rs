@@ -20,7 +20,7 @@ pub(super) fn height(seen: &Observations, nodes: Option<&[NodeName]>, at_least: 
     if low.is_empty() {
         let lowest = tips.iter().map(|(_, tip)| tip.height).min().unwrap_or(0);
         return Judgement::Holds {
-            witness: format!("the lowest of {} nodes is at {lowest}", tips.len()),
+            witness: format!("the lowest of {} is at {lowest}", select::count(tips.len())),
         };
     }
     Judgement::NotYet {

@@ -92,7 +92,7 @@ pub(super) fn confirmed(
     let shallow: Vec<_> = depths.iter().filter(|(_, found)| *found < depth).collect();
     let Some((worst, found)) = shallow.iter().min_by_key(|(_, found)| *found) else {
         let least = depths.iter().map(|(_, found)| *found).min().unwrap_or(0);
-        let witness = format!("{least} deep or deeper on {} nodes", depths.len());
+        let witness = format!("{least} deep or deeper on {}", select::count(depths.len()));
         return Judgement::Holds { witness };
     };
     Judgement::NotYet {
@@ -226,8 +226,8 @@ pub(super) fn supply(seen: &Observations, since: &Since, nodes: Option<&[NodeNam
     }
     Judgement::Holds {
         witness: format!(
-            "coins are the subsidies on {} nodes, the lowest at {lowest}",
-            nodes.len()
+            "coins are the subsidies on {}, the lowest at {lowest}",
+            select::count(nodes.len())
         ),
     }
 }

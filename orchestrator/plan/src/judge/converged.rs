@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Mode, Since, select};
 use crate::{
     assertion::Judgement,
-    observe::{At, Gap, Observations, Query, Tip},
+    observe::{At, Gap, Held, NodeView, Observations, Query, Tip},
     plan::NodeName,
 };
 
@@ -63,11 +63,13 @@ pub(super) fn judge(
     if since.mode == Mode::Now || wanted.lag > 0 || !matches!(now, Judgement::NotYet { .. }) {
         return now;
     }
-    instants(seen, since, &nodes)
+    // Most tips are told apart by height and freshness alone, which is cheaper than who held them when.
+    held_by_first(seen, since, &nodes)
         .into_iter()
-        .map(|tip| verdict(seen, since, &tip, nodes.len(), wanted))
-        .find(|judgement| !matches!(judgement, Judgement::NotYet { .. }))
-        .unwrap_or(now)
+        .map(|tip| (tip, verdict(seen, since, tip, nodes.len(), wanted)))
+        .filter(|(_, judgement)| !matches!(judgement, Judgement::NotYet { .. }))
+        .find(|(tip, _)| held_at_once(seen, since, &nodes, tip))
+        .map_or(now, |(_, judgement)| judgement)
 }
 
 /// How it stands now.
@@ -97,29 +99,33 @@ fn current(seen: &Observations, since: &Since, nodes: &[&NodeName], wanted: &Wan
     }
 }
 
-/// Tips that all nodes had at one instant not before the step began.
-fn instants(seen: &Observations, since: &Since, nodes: &[&NodeName]) -> Vec<Tip> {
-    let held = |node: &NodeName| seen.node(node).into_iter().flat_map(|view| view.held());
-    let candidates: BTreeSet<&Tip> = nodes
-        .first()
-        .into_iter()
-        .flat_map(|first| held(first))
+fn held<'a>(seen: &'a Observations, node: &NodeName) -> impl Iterator<Item = &'a Held> + use<'a> {
+    seen.node(node).into_iter().flat_map(NodeView::held)
+}
+
+/// Tips that the first node had since the step began: what all had is among them.
+fn held_by_first<'a>(
+    seen: &'a Observations,
+    since: &Since,
+    nodes: &[&NodeName],
+) -> BTreeSet<&'a Tip> {
+    let first = nodes.first().into_iter();
+    first
+        .flat_map(|first| held(seen, first))
         .filter(|held| held.until.is_none_or(|until| until > since.at))
         .filter_map(|held| held.tip.as_ref())
-        .collect();
-    candidates
-        .into_iter()
-        .filter(|tip| {
-            let spans = nodes.iter().map(|node| {
-                held(node)
-                    .filter(|held| held.tip.as_ref() == Some(*tip))
-                    .map(|held| (held.from, held.until.unwrap_or(At(u64::MAX))))
-                    .collect::<Vec<_>>()
-            });
-            overlap(spans, since.at)
-        })
-        .cloned()
         .collect()
+}
+
+/// Whether all nodes had this tip at one instant not before the step began.
+fn held_at_once(seen: &Observations, since: &Since, nodes: &[&NodeName], tip: &Tip) -> bool {
+    let spans = nodes.iter().map(|node| {
+        held(seen, node)
+            .filter(|held| held.tip.as_ref() == Some(tip))
+            .map(|held| (held.from, held.until.unwrap_or(At(u64::MAX))))
+            .collect::<Vec<_>>()
+    });
+    overlap(spans, since.at)
 }
 
 /// Whether one span of each set contains one common instant not before `from`. Spans contain their first instant, not
@@ -132,8 +138,11 @@ fn overlap(sets: impl Iterator<Item = Vec<(At, At)>>, from: At) -> bool {
             .flat_map(|(a, b)| spans.iter().map(move |(c, d)| (*a.max(c), *b.min(d))))
             .filter(|(start, end)| start < end)
             .collect();
+        if common.is_empty() {
+            return false;
+        }
     }
-    !common.is_empty()
+    true
 }
 
 /// All nodes are on `tip`: is it high and fresh enough?
@@ -149,7 +158,7 @@ fn verdict(
             status: format!("one tip, {tip}, but below {}", wanted.min_height),
         };
     }
-    let witness = format!("{nodes} nodes on one tip, {tip}");
+    let witness = format!("{} on one tip, {tip}", select::count(nodes));
     if wanted.fresh_blocks == 0 {
         return Judgement::Holds { witness };
     }

@@ -68,7 +68,15 @@ pub(super) fn peers(
             .filter_map(|(_, count)| *count)
             .max()
             .unwrap_or(0);
-        let witness = format!("{} nodes have {low} to {high} peers", counts.len());
+        let have = if counts.len() == 1 { "has" } else { "have" };
+        let number = if low == high {
+            low.to_string()
+        } else {
+            format!("{low} to {high}")
+        };
+        let plural = if high == 1 { "" } else { "s" };
+        let nodes = select::count(counts.len());
+        let witness = format!("{nodes} {have} {number} peer{plural}");
         return Judgement::Holds { witness };
     }
     let shown = wrong.iter().take(4).cloned().collect::<Vec<_>>().join(", ");

@@ -8,6 +8,11 @@ use crate::{
     plan::NodeName,
 };
 
+/// `1 node`, `2 nodes`.
+pub(super) fn count(nodes: usize) -> String {
+    format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })
+}
+
 /// The named nodes, or every running one that `default` takes.
 pub(super) fn select<'a>(
     seen: &'a Observations,
@@ -133,5 +138,16 @@ pub(super) fn holds_if_complete(seen: &Observations, witness: String) -> Judgeme
             "events of {} were lost: when blocks were first accepted is not known",
             list(&lossy)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(count(1), "1 node");
+        assert_eq!(count(0), "0 nodes");
     }
 }

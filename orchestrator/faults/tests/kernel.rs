@@ -133,7 +133,7 @@ impl Lan {
                 table: table.to_owned(),
                 probe_port: PROBE_PORT,
             };
-            Kernel::open(scope, "br0")
+            Kernel::open(scope, Some("br0"))
         })
     }
 
@@ -430,7 +430,9 @@ fn a_table_lives_as_long_as_its_holder() {
             table: "netsplit-held".to_owned(),
             probe_port: 1,
         };
-        let kernel = namespace::inside(File::open(path).unwrap(), || Kernel::open(scope, "br0"));
+        let kernel = namespace::inside(File::open(path).unwrap(), || {
+            Kernel::open(scope, Some("br0"))
+        });
         let mut links = Links::new(kernel.unwrap().unwrap(), (address(0).into(), 24));
         links.apply(table(1, &[(&[1], &[2])])).unwrap();
         links
@@ -486,7 +488,7 @@ fn commits_are_fast_and_read_back_whole() {
             table: "t".to_owned(),
             probe_port: 1,
         };
-        let kernel = lan.inside(0, || Kernel::open(scope, "br0")).unwrap();
+        let kernel = lan.inside(0, || Kernel::open(scope, Some("br0"))).unwrap();
         let mut links = Links::new(kernel, (Ipv4Addr::new(10, 77, 0, 0).into(), 16));
         let addresses: Vec<IpAddr> = (0..nodes)
             .map(|node| {

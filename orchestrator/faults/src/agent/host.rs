@@ -28,6 +28,11 @@ impl Host {
     pub fn new(
         open: impl Fn(&Configure) -> Result<Box<dyn Enforcer>, EnforceError> + Send + Sync + 'static,
     ) -> Self {
+        #[cfg(feature = "sabotage")]
+        let open = {
+            let sabotage = super::sabotage::Sabotage::from_environment();
+            move |configure: &Configure| Ok(super::sabotage::wrap(open(configure)?, sabotage))
+        };
         Self {
             agent: Arc::new(Agent::new(Box::new(open))),
         }

@@ -17,8 +17,6 @@ use tokio::{
     task::JoinSet,
 };
 
-#[cfg(feature = "sabotage")]
-use super::sabotage::wrap;
 use super::{
     sanitise::{Settings, sanitise},
     server::{Agent, Open},
@@ -137,16 +135,18 @@ fn log_to_stderr() {
 }
 
 /// The kernel as the enforcer of the run's table.
-fn enforcers(settings: Settings) -> Open {
-    Box::new(move |configure| {
-        let kernel = open_kernel(configure)?;
-        Ok(wrap(kernel, settings))
-    })
+#[cfg(not(feature = "sabotage"))]
+fn enforcers(_: Settings) -> Open {
+    Box::new(|configure| Ok(Box::new(open_kernel(configure)?)))
 }
 
-#[cfg(not(feature = "sabotage"))]
-fn wrap(kernel: Kernel, _settings: Settings) -> Box<dyn crate::enforcer::Enforcer> {
-    Box::new(kernel)
+/// The kernel as the enforcer of the run's table, broken if that was asked for.
+#[cfg(feature = "sabotage")]
+fn enforcers(settings: Settings) -> Open {
+    Box::new(move |configure| {
+        let kernel = Box::new(open_kernel(configure)?);
+        Ok(super::sabotage::wrap(kernel, settings.sabotage))
+    })
 }
 
 fn open_kernel(configure: &Configure) -> Result<Kernel, EnforceError> {
@@ -162,7 +162,7 @@ fn open_kernel(configure: &Configure) -> Result<Kernel, EnforceError> {
         table,
         probe_port: configure.probe_port,
     };
-    Kernel::open(scope, device)
+    Kernel::open(scope, Some(device))
 }
 
 /// Standard input and output, which are pipes wherever an engine or a program started us.

@@ -3,12 +3,10 @@
 
 use std::{collections::BTreeSet, env, net::Ipv4Addr};
 
-use super::sanitise::Settings;
 use crate::{
     enforcer::{EnforceError, Enforcer},
     nft::{
         build::{Ports, Scope},
-        kernel::Kernel,
         ruleset::{Installed, Ruleset, Tag},
     },
 };
@@ -36,14 +34,14 @@ impl Sabotage {
     }
 }
 
-/// Breaks the kernel's cuts if the environment asked for it.
-pub(super) fn wrap(kernel: Kernel, settings: Settings) -> Box<dyn Enforcer> {
-    match settings.sabotage {
+/// Breaks cuts if it was asked for.
+pub(super) fn wrap(enforcer: Box<dyn Enforcer>, sabotage: Option<Sabotage>) -> Box<dyn Enforcer> {
+    match sabotage {
         Some(sabotage) => {
             tracing::warn!("cuts are broken on purpose");
-            Box::new(Sabotaged::new(kernel, sabotage))
+            Box::new(Sabotaged::new(enforcer, sabotage))
         }
-        None => Box::new(kernel),
+        None => enforcer,
     }
 }
 

@@ -1,10 +1,6 @@
 //! The enforcer that works on the running kernel.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, io, net::Ipv4Addr};
 
 use nix::net::if_::if_nametoindex;
 
@@ -32,7 +28,7 @@ use crate::{
 pub struct Kernel {
     netlink: Netlink,
     scope: Scope,
-    device: String,
+    bridge: Option<String>,
     owner: bool,
     present: bool,
 }
@@ -40,18 +36,18 @@ pub struct Kernel {
 impl Kernel {
     /// Tries what the kernel can do, and removes a table of the same name that an earlier process left.
     ///
-    /// `device` is the bridge whose ports are asked for; it need not exist yet.
+    /// `bridge` is the device whose ports are asked for; it need not exist yet. Where the namespace routes there is none.
     ///
     /// # Errors
     /// [`EnforceError::Missing`] when cuts cannot be made here; `Refused` when another living process holds the table.
-    pub fn open(scope: Scope, device: &str) -> Result<Self, EnforceError> {
+    pub fn open(scope: Scope, bridge: Option<&str>) -> Result<Self, EnforceError> {
         let mut netlink = probe::open()?;
         let capabilities = probe::probe_with(&mut netlink, scope.family)?;
         let owner = capabilities.owner;
         let mut kernel = Self {
             netlink,
             scope,
-            device: device.to_owned(),
+            bridge: bridge.map(str::to_owned),
             owner,
             present: true,
         };
@@ -276,10 +272,10 @@ impl Enforcer for Kernel {
     }
 
     fn ports(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> Result<Ports, EnforceError> {
-        if self.scope.family == Family::Inet {
-            return Ok(BTreeMap::new());
-        }
-        let bridge = if_nametoindex(self.device.as_str()).map_err(io::Error::from);
+        let Some(bridge) = &self.bridge else {
+            return Ok(Ports::new());
+        };
+        let bridge = if_nametoindex(bridge.as_str()).map_err(io::Error::from);
         bridge
             .and_then(|bridge| neighbours::ports(bridge, addresses))
             .map_err(refused("look up the nodes' bridge ports"))

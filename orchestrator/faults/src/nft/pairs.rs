@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     build::Directions,
-    ruleset::{Class, Expression, Installed, Ruleset},
+    ruleset::{Class, Expression, Installed, Ruleset, Tag},
 };
 
 /// Differences that are written out; what is beyond is only counted.
@@ -79,30 +79,44 @@ pub fn intended(cuts: &[Directions]) -> Pairs {
     pairs
 }
 
-/// Pairs that a table cuts, over every address in its sets: a rule counts only when it has exactly the form of a rule that
-/// drops all of a pair's packets.
+/// Pairs that a table cuts, over every address in its sets.
 #[must_use]
 pub fn installed(ruleset: &Ruleset) -> Pairs {
-    let addresses = |name: &str| {
-        let set = ruleset.sets.iter().find(|set| set.name == name);
-        set.into_iter()
-            .flat_map(|set| set.elements.iter())
-            .filter_map(|key| address(key))
-    };
     let everyone = ruleset
         .sets
         .iter()
-        .flat_map(|set| addresses(&set.name))
+        .flat_map(|set| addresses(ruleset, &set.name))
         .collect();
     let mut pairs = Pairs::none(&everyone);
-    for rule in &ruleset.rules {
-        if rule.tag.class == Class::Protocol
-            && let Some((from, to)) = sender_and_receiver(ruleset, &rule.expressions)
-        {
-            pairs.add(addresses(from), addresses(to));
-        }
+    for (_, from, to) in drops(ruleset) {
+        pairs.add(from, to);
     }
     pairs
+}
+
+/// Senders and receivers of every rule that has exactly the form of one that drops all of a pair's packets, in the order the
+/// rules are tried.
+pub fn drops(
+    ruleset: &Ruleset,
+) -> impl Iterator<
+    Item = (
+        Tag,
+        impl Iterator<Item = Ipv4Addr>,
+        impl Iterator<Item = Ipv4Addr>,
+    ),
+> {
+    ruleset.rules.iter().filter_map(|rule| {
+        let (from, to) = sender_and_receiver(ruleset, &rule.expressions)?;
+        let whole = rule.tag.class == Class::Protocol;
+        whole.then(|| (rule.tag, addresses(ruleset, from), addresses(ruleset, to)))
+    })
+}
+
+fn addresses(ruleset: &Ruleset, name: &str) -> impl Iterator<Item = Ipv4Addr> {
+    let set = ruleset.sets.iter().find(|set| set.name == name);
+    set.into_iter()
+        .flat_map(|set| set.elements.iter())
+        .filter_map(|key| address(key))
 }
 
 fn address(key: &[u8]) -> Option<Ipv4Addr> {
@@ -168,10 +182,11 @@ pub fn differences(wanted: &Ruleset, got: Option<&Installed>) -> Vec<String> {
             vec!["the table is gone".to_owned()]
         };
     };
-    if wanted.rules.is_empty() {
-        return vec!["a table is there although nothing is cut".to_owned()];
-    }
     let mut found = got.foreign.clone();
+    if wanted.rules.is_empty() {
+        found.insert(0, "a table is there although nothing is cut".to_owned());
+        return shorten(found);
+    }
     let table = &got.ruleset;
     if (table.family, table.hook) != (wanted.family, wanted.hook) {
         found.push(format!(

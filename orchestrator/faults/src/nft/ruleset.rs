@@ -256,6 +256,24 @@ pub struct Installed {
     pub foreign: Vec<String>,
 }
 
+impl Installed {
+    /// A table of which nothing is there.
+    #[must_use]
+    pub const fn nothing(family: Family, table: String) -> Self {
+        Self {
+            ruleset: Ruleset {
+                family,
+                table,
+                hook: FORWARD,
+                sets: Vec::new(),
+                rules: Vec::new(),
+            },
+            owned: false,
+            foreign: Vec::new(),
+        }
+    }
+}
+
 /// Name of a run's table: readable, and within what the kernel and the `nft` tool take as a name.
 #[must_use]
 pub fn table_name(run: &str) -> String {

@@ -298,5 +298,5 @@ fn enforcer(configure: &Configure) -> Result<Box<dyn Enforcer>, EnforceError> {
         table: table_name(&configure.run),
         probe_port: configure.probe_port,
     };
-    Ok(Box::new(Kernel::open(scope, "")?))
+    Ok(Box::new(Kernel::open(scope, None)?))
 }

@@ -8,13 +8,21 @@
 //! - [`fake`]: a runtime in memory, for tests.
 //! - [`journal`]: what a run is about to create, written down before; [`owner`]: whether its maker lives.
 //! - [`namespaces`]: processes in Linux namespaces.
+//! - `driven`, `document`, `feed`: what a testnet does through its agent, whatever it runs on; `doctor`, `clock`,
+//!   `random`: other things that runtimes share.
 
+mod clock;
 pub mod docker;
+mod doctor;
+mod document;
+mod driven;
 pub mod error;
 pub mod fake;
+mod feed;
 pub mod journal;
 pub mod namespaces;
 pub mod owner;
+mod random;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 

@@ -1,159 +1,40 @@
-//! What a running testnet tells: the nodes' own events from the agent, and the engine's word on whose process ended.
+//! The engine's word on whose process ended.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::StreamExt;
-use netsplit_api::event::EventRecord;
-use netsplit_faults::protocol::Message;
 use netsplit_plan::plan::NodeName;
-use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 
 use super::{
     engine::{ContainerState, Engine, EngineEvent},
     labels::{NODE, Part, of_run},
     node,
-    stream::LastWords,
 };
-use crate::{NetEvent, RunId};
+use crate::{
+    NetEvent, RunId,
+    feed::{Feed, LAST_LINES},
+};
 
-/// Events that wait to be read before the agent's stream is held up.
-const WAITING: usize = 4096;
-/// Lines of log told with a node's end.
-const LAST_LINES: usize = 20;
 /// Pause before the engine is asked again for its events.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Everything a testnet tells, in one queue. Its tasks end with it.
-pub(super) struct Feed {
-    sender: mpsc::Sender<NetEvent>,
-    receiver: tokio::sync::Mutex<mpsc::Receiver<NetEvent>>,
-    tasks: Mutex<JoinSet<()>>,
-    lost: AtomicBool,
-}
-
-impl Feed {
-    pub(super) fn open() -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        Self {
-            sender,
-            receiver: tokio::sync::Mutex::new(receiver),
-            tasks: Mutex::default(),
-            lost: AtomicBool::new(false),
-        }
-    }
-
-    /// Tells of containers' ends from now on, and of those since `since` (seconds since the epoch), which the run's maker
-    /// gives: the reaper is there for it, and its end is told to nobody else.
-    pub(super) fn watch(&self, engine: Arc<dyn Engine>, run: RunId, since: Option<u64>) {
+/// Tells of containers' ends from now on, and of those since `since` (seconds since the epoch), which the run's maker
+/// gives: the reaper is there for it, and its end is told to nobody else.
+pub(super) fn watch(feed: &Feed, engine: Arc<dyn Engine>, run: RunId, since: Option<u64>) {
+    feed.tell(|events| {
         let watcher = Watcher {
             engine,
             run,
             makes: since.is_some(),
-            events: self.sender.clone(),
+            events,
         };
-        self.spawn(watcher.watch(since));
-    }
-
-    /// Tells what the agent pushes.
-    pub(super) fn hear(&self, pushes: mpsc::Receiver<Message>, last_words: LastWords) {
-        self.spawn(from_agent(pushes, last_words, self.sender.clone()));
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .spawn(task);
-    }
-
-    /// The next event. The agent's loss has several witnesses, but is told once.
-    pub(super) async fn next(&self) -> Option<NetEvent> {
-        let mut receiver = self.receiver.lock().await;
-        loop {
-            let event = receiver.recv().await?;
-            let lost = matches!(event, NetEvent::AgentLost { .. });
-            if !(lost && self.lost.swap(true, Ordering::Relaxed)) {
-                return Some(event);
-            }
-        }
-    }
-
-    /// Ends all tasks: what happens from now on is our own doing.
-    pub(super) fn close(&self) {
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .abort_all();
-    }
-}
-
-/// Passes on what the agent pushes until its stream ends, which is the agent's loss.
-async fn from_agent(
-    mut pushes: mpsc::Receiver<Message>,
-    last_words: LastWords,
-    events: mpsc::Sender<NetEvent>,
-) {
-    while let Some(message) = pushes.recv().await {
-        for event in translate(message) {
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
-    }
-    let mut reason = "its stream ended".to_owned();
-    if let Some(last) = last_words.lines().last() {
-        reason = format!("{reason}: {last}");
-    }
-    // The receiver may be gone: then nobody wants to know.
-    let _ = events.send(NetEvent::AgentLost { reason }).await;
-}
-
-fn translate(message: Message) -> Vec<NetEvent> {
-    match message {
-        Message::Events {
-            node,
-            incarnation,
-            records,
-        } => {
-            let node = NodeName(node);
-            records
-                .into_iter()
-                .map(|record| said(&node, incarnation, record))
-                .collect()
-        }
-        Message::EventsEnded { node, reason } => {
-            vec![NetEvent::NodeSilent {
-                node: NodeName(node),
-                reason,
-            }]
-        }
-        Message::Reply { .. } | Message::Tunnel { .. } => Vec::new(),
-    }
-}
-
-/// A record that cannot be understood is told as a silence: its number is missing from then on.
-fn said(node: &NodeName, incarnation: u64, record: Value) -> NetEvent {
-    let node = node.clone();
-    match serde_json::from_value::<EventRecord>(record) {
-        Ok(record) => NetEvent::Node {
-            node,
-            incarnation,
-            record,
-        },
-        Err(error) => {
-            let reason = format!("it sent an event that is not understood: {error}");
-            NetEvent::NodeSilent { node, reason }
-        }
-    }
+        watcher.watch(since)
+    });
 }
 
 /// Tells of nodes whose processes end, of the agent's end and, to the run's maker, of the reaper's.
@@ -372,12 +253,5 @@ mod tests {
             let lost = matches!(told.try_recv(), Ok(NetEvent::ReaperLost { .. }));
             assert_eq!(lost, makes);
         }
-    }
-
-    #[test]
-    fn an_event_that_is_not_understood_is_a_silence() {
-        let node = NodeName("a".into());
-        let event = said(&node, 1, serde_json::json!({"seq": 1}));
-        assert!(matches!(event, NetEvent::NodeSilent { .. }));
     }
 }

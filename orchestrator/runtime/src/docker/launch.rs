@@ -7,26 +7,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use netsplit_api::config::{PROBE_PORT, RPC_PORT};
-use netsplit_faults::{
-    agent::client::AgentClient,
-    protocol::{Configure, Message, Secret},
-};
-use netsplit_plan::{
-    node_config::RunContext,
-    plan::{NodeName, PlannedNode},
-};
+use netsplit_faults::{agent::client::AgentClient, protocol::Message};
+use netsplit_plan::{node_config::RunContext, plan::PlannedNode};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub(super) use crate::clock::now;
+
 use super::{
-    document::{Document, Lease},
+    document::{Document, Lease, Recipe},
     engine::{ContainerSpec, Engine, EngineError},
-    events::Feed,
-    flight,
+    events, flight,
     image::{Image, Programs},
     labels::Identity,
     network::{self, Subnet},
@@ -37,13 +31,12 @@ use super::{
     testnet::{DockerTestnet, Held},
 };
 use crate::{
-    Launch, Progress, ProgressSink, RunInfo, RuntimeError, Timestamp,
+    Launch, Progress, ProgressSink, RunInfo, RuntimeError, Timestamp, clock,
+    document::Credentials,
+    feed::Feed,
     journal::{Entry, Journal, Thing},
     owner::Owner,
 };
-
-/// Name of the control API's user.
-const RPC_USER: &str = "netsplit";
 
 /// What a launch needs besides what it is asked for.
 #[derive(Clone, Debug)]
@@ -88,11 +81,12 @@ struct Attempt {
     launch: Launch,
     progress: ProgressSink,
     identity: Identity,
+    started: Timestamp,
     journal: Arc<Journal>,
     own: Image,
     node: Image,
     node_is_small: bool,
-    password: String,
+    credentials: Credentials,
     /// One side of the launch failed, or nobody wants it any more: nothing new is begun.
     failed: Arc<AtomicBool>,
 }
@@ -116,30 +110,31 @@ impl Attempt {
         })?;
         let journal = Journal::begin(&launch.directory, &launch.run, &owner);
         let journal = journal.map_err(|error| journal_failed(&launch.directory, error))?;
+        let started = clock::now();
         let identity = Identity {
             run: launch.run.clone(),
             name: launch.name.clone(),
             owner,
             ownership: launch.ownership,
-            started: seconds(now()),
+            started: clock::seconds(started),
         };
         Ok(Self {
             node_is_small: node.is_some(),
             node: node.unwrap_or_else(|| own.clone()),
             own,
-            password: random_password()?,
+            credentials: Credentials::random()?,
             journal: Arc::new(journal),
             engine,
             settings,
             launch,
             progress,
             identity,
+            started,
             failed,
         })
     }
 
     async fn run(&self) -> Result<DockerTestnet, RuntimeError> {
-        let started = now();
         let (images, subnet) = tokio::join!(
             self.ensure_images(),
             network::free_subnet(&*self.engine, &self.launch.plan, &[]),
@@ -154,7 +149,8 @@ impl Attempt {
         let reaper = reaper::create(&*self.engine, &spec).await?;
         // Listening before the first node starts: no death goes by unseen.
         let feed = Feed::open();
-        feed.watch(
+        events::watch(
+            &feed,
             self.engine.clone(),
             self.launch.run.clone(),
             Some(self.identity.started),
@@ -173,17 +169,9 @@ impl Attempt {
         let (subnet, template) = nodes?;
         let (client, pushes, last_words) = agent?;
         self.wanted()?;
-        let info = RunInfo {
-            run: self.launch.run.clone(),
-            name: self.launch.name.clone(),
-            runtime: super::NAME.to_owned(),
-            plan: self.launch.plan.clone(),
-            addresses: template.context.addresses.clone(),
-            started,
-        };
-        let document = Document::new(info, &template, subnet.parts(), Lease::Starting);
+        let document = self.document(&template, subnet);
         let running = first.iter().map(|node| node.name.clone()).collect();
-        feed.hear(pushes, last_words);
+        feed.hear(pushes, move || last_words.lines().pop());
         let lease = Held {
             reaper,
             journal: self.journal.clone(),
@@ -318,6 +306,24 @@ impl Attempt {
         let _ = self.progress.send(Progress::Step { name, item });
     }
 
+    fn document(&self, template: &NodeTemplate, subnet: Subnet) -> Document {
+        let info = RunInfo {
+            run: self.launch.run.clone(),
+            name: self.launch.name.clone(),
+            runtime: super::NAME.to_owned(),
+            plan: self.launch.plan.clone(),
+            addresses: template.context.addresses.clone(),
+            started: self.started,
+        };
+        Document {
+            info,
+            credentials: self.credentials.clone(),
+            subnet: subnet.parts(),
+            made_from: Recipe::new(template, Lease::Starting),
+            runner: Value::Null,
+        }
+    }
+
     fn template(&self, subnet: Subnet) -> NodeTemplate {
         NodeTemplate {
             identity: self.identity.clone(),
@@ -326,8 +332,8 @@ impl Attempt {
             context: RunContext {
                 addresses: node::addresses(&self.launch.plan, subnet),
                 started_unix: u32::try_from(self.identity.started).unwrap_or(u32::MAX),
-                rpc_user: RPC_USER.to_owned(),
-                rpc_password: self.password.clone(),
+                rpc_user: self.credentials.user.clone(),
+                rpc_password: self.credentials.password.0.clone(),
             },
             memory: self.settings.node_memory,
         }
@@ -344,8 +350,8 @@ impl Attempt {
         let Ok(subnet) = network.await else {
             return Err(RuntimeError::new("the agent has no network to serve"));
         };
-        let context = self.template(subnet).context;
-        let configure = configure(&self.identity, subnet.parts(), &context, &[]);
+        let document = self.document(&self.template(subnet), subnet);
+        let configure = document.configure(Some(network::device(&self.identity.run)), &[]);
         agent.0.configure(configure).await.map_err(|error| {
             self.fail();
             let operation = "failed to prepare the agent for cutting links";
@@ -381,29 +387,6 @@ impl Attempt {
     }
 }
 
-/// What the agent is told about the run.
-pub(super) fn configure(
-    identity: &Identity,
-    subnet: (std::net::IpAddr, u8),
-    context: &RunContext,
-    nodes: &[NodeName],
-) -> Configure {
-    let node = |name: &NodeName| netsplit_faults::protocol::AgentNode {
-        name: name.0.clone(),
-        address: context.addresses[name],
-    };
-    Configure {
-        run: identity.run.0.clone(),
-        device: Some(network::device(&identity.run)),
-        subnet,
-        rpc_user: context.rpc_user.clone(),
-        rpc_password: Secret(context.rpc_password.clone()),
-        rpc_port: RPC_PORT,
-        probe_port: PROBE_PORT,
-        nodes: nodes.iter().map(node).collect(),
-    }
-}
-
 async fn read_images(programs: Programs) -> Result<(Image, Option<Image>), RuntimeError> {
     let read = move || {
         let own = Image::read("netsplit", &programs.own)?;
@@ -425,24 +408,4 @@ async fn read_images(programs: Programs) -> Result<(Image, Option<Image>), Runti
 fn journal_failed(directory: &Path, error: std::io::Error) -> RuntimeError {
     let operation = format!("failed to write the journal in `{}`", directory.display());
     RuntimeError::with_source(operation, error)
-}
-
-/// 128 random bits in hex.
-fn random_password() -> Result<String, RuntimeError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| RuntimeError::with_source("failed to get random bytes", error))?;
-    Ok(hex::encode(bytes))
-}
-
-/// The wall clock.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-const fn seconds(at: Timestamp) -> u64 {
-    at.0 / 1_000_000_000
 }

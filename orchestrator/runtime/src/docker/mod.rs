@@ -183,7 +183,7 @@ impl Runtime for Docker {
     }
 
     async fn doctor(&self) -> Vec<Diagnosis> {
-        doctor::examine(self.engine.clone(), self.settings(None)).await
+        doctor::examine(self).await
     }
 }
 

@@ -1,40 +1,35 @@
 //! A testnet on a Docker engine: processes through the engine, everything else through the agent.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use netsplit_api::rpc::RpcError;
 use netsplit_faults::{
-    agent::client::{AgentClient, AgentError, RpcAnswer},
+    agent::client::AgentClient,
     link::{Applied, Counters, LinkTable},
 };
-use netsplit_plan::plan::{NodeName, NodeVerb, PlannedNode};
+use netsplit_plan::plan::{NodeName, NodeVerb};
 use serde_json::Value;
-use tokio::{
-    net::TcpStream,
-    sync::{Mutex, OnceCell, mpsc},
-};
+use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
-    document::{Document, Lease},
+    document::{Document, Lease, Recipe},
     engine::{ContainerState, Engine, EngineError, ErrorKind},
-    events::{self, Feed},
+    events,
     labels::{Identity, NODE, Part, of_run},
-    launch::{configure, now},
-    network::Subnet,
+    network,
     node::{self, NodeTemplate},
     reaper::ReaperHandle,
     teardown::{self, By},
 };
 use crate::{
     CallError, NetEvent, NodeState, Ownership, ProgressSink, RunId, RunInfo, RuntimeError,
-    Teardown, Testnet, Timestamp,
+    Teardown, Testnet, Timestamp, clock,
+    driven::Driven,
+    feed::Feed,
     journal::{Entry, Journal, Thing},
 };
 
-/// A node that has not answered by then does not answer.
-const RPC_TIMEOUT: Duration = Duration::from_secs(30);
 /// Seconds between SIGTERM and SIGKILL.
 const STOP_SECONDS: i32 = 10;
 /// How long an agent may take to answer a new client.
@@ -50,14 +45,8 @@ pub(super) struct Held {
 /// A testnet on a Docker engine.
 pub(crate) struct DockerTestnet {
     engine: Arc<dyn Engine>,
-    agent: AgentClient,
-    feed: Feed,
-    followed: OnceCell<()>,
-    info: RunInfo,
+    driven: Driven<Recipe>,
     template: NodeTemplate,
-    document: Mutex<Document>,
-    /// Nodes the agent has been told of.
-    known: Mutex<Vec<NodeName>>,
     held: Option<Held>,
 }
 
@@ -70,29 +59,20 @@ impl DockerTestnet {
         template: NodeTemplate,
         known: Vec<NodeName>,
     ) -> Self {
+        let device = Some(network::device(&document.info.run));
         Self {
             engine,
-            agent,
-            feed,
-            followed: OnceCell::new(),
-            info: document.info.clone(),
+            driven: Driven::new(agent, feed, document, device, known),
             template,
-            document: Mutex::new(document),
-            known: Mutex::new(known),
             held: None,
         }
     }
 
     /// The nodes run: the agent is told of them and given the document, and its events begin.
     pub(super) async fn launched(mut self, held: Held) -> Result<Self, RuntimeError> {
-        let document = self.document.get_mut();
-        keep(&self.agent, document).await?;
-        tell(&self.agent, &self.template, document, self.known.get_mut()).await?;
-        self.agent
-            .follow()
-            .await
-            .map_err(|error| lost("failed to follow the nodes' events", error))?;
-        self.followed = OnceCell::new_with(Some(()));
+        self.driven.keep(|_| ()).await?;
+        self.driven.introduce([]).await?;
+        self.driven.follow(async { Ok(()) }).await?;
         self.held = Some(held);
         Ok(self)
     }
@@ -104,40 +84,9 @@ impl DockerTestnet {
         Ok(Self::new(engine, agent, feed, document, template, known))
     }
 
-    /// The run's network.
-    pub(super) async fn subnet(&self) -> Subnet {
-        let (first, prefix) = self.document.lock().await.subnet;
-        match first {
-            IpAddr::V4(first) => Subnet::new(first, prefix),
-            IpAddr::V6(_) => unreachable!("networks are made from IPv4 subnets only"),
-        }
-    }
-
-    /// Follows the nodes' events, unless that was done before.
-    async fn follow(&self) -> Result<(), RuntimeError> {
-        let follow = || async {
-            self.feed
-                .watch(self.engine.clone(), self.info.run.clone(), None);
-            self.agent.follow().await
-        };
-        let followed = self.followed.get_or_try_init(follow).await;
-        followed
-            .map(|_| ())
-            .map_err(|error| lost("failed to follow the nodes' events", error))
-    }
-
     fn container(&self, node: &NodeName) -> Result<String, RuntimeError> {
-        self.planned(node).map(|_| node::name(&self.info.run, node))
-    }
-
-    fn planned(&self, node: &NodeName) -> Result<&PlannedNode, RuntimeError> {
-        let found = self
-            .info
-            .plan
-            .nodes
-            .iter()
-            .find(|planned| planned.name == *node);
-        found.ok_or_else(|| RuntimeError::new(format!("there is no node `{node}`")))
+        let planned = self.driven.planned(node)?;
+        Ok(node::name(&self.info().run, &planned.name))
     }
 
     async fn change(&self, container: &str, verb: NodeVerb) -> Result<(), EngineError> {
@@ -161,36 +110,6 @@ fn already(result: Result<(), EngineError>) -> Result<(), EngineError> {
         Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
         other => other,
     }
-}
-
-fn lost(operation: &str, error: AgentError) -> RuntimeError {
-    RuntimeError::with_source(operation, error)
-}
-
-async fn keep(agent: &AgentClient, document: &Document) -> Result<(), RuntimeError> {
-    let operation = "failed to keep the run's document with the agent";
-    let value = serde_json::to_value(document)
-        .map_err(|error| RuntimeError::with_source(operation, error))?;
-    agent
-        .put_state(value)
-        .await
-        .map_err(|error| lost(operation, error))
-}
-
-async fn tell(
-    agent: &AgentClient,
-    template: &NodeTemplate,
-    document: &Document,
-    nodes: &[NodeName],
-) -> Result<(), RuntimeError> {
-    let configure = configure(
-        &template.identity,
-        document.subnet,
-        &template.context,
-        nodes,
-    );
-    let told = agent.configure(configure).await;
-    told.map_err(|error| lost("failed to tell the agent of the nodes", error))
 }
 
 /// What one finds of a run through the engine's socket.
@@ -235,7 +154,7 @@ pub(super) async fn connect(engine: &dyn Engine, run: &RunId) -> Result<Found, R
         .filter_map(|container| container.labels.get(NODE));
     let known = names.cloned().map(NodeName).collect();
     let feed = Feed::open();
-    feed.hear(pushes, pipe.last_words);
+    feed.hear(pushes, move || pipe.last_words.lines().pop());
     Ok((client, document, known, identity, feed))
 }
 
@@ -244,59 +163,42 @@ pub(super) async fn lease(engine: &dyn Engine, run: &RunId) -> Option<Lease> {
     connect(engine, run)
         .await
         .ok()
-        .map(|(_, document, ..)| document.lease)
+        .map(|(_, document, ..)| document.made_from.lease)
 }
 
 #[async_trait]
 impl Testnet for DockerTestnet {
     fn info(&self) -> &RunInfo {
-        &self.info
+        self.driven.info()
     }
 
     fn now(&self) -> Timestamp {
-        now()
+        clock::now()
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        // Looked at again after each sleep: the wall clock may be set meanwhile.
-        loop {
-            let rest = at - now();
-            if rest.is_zero() {
-                return;
-            }
-            tokio::time::sleep(rest.min(Duration::from_secs(1))).await;
-        }
+        clock::sleep_until(at).await;
     }
 
     async fn next_event(&self) -> Option<NetEvent> {
-        if let Err(error) = self.follow().await {
-            tracing::debug!(%error, "the agent's loss follows in the stream");
-        }
-        self.feed.next().await
+        let watch = async {
+            let (engine, run) = (self.engine.clone(), self.info().run.clone());
+            events::watch(&self.driven.feed, engine, run, None);
+            Ok(())
+        };
+        self.driven.next_event(watch).await
     }
 
     async fn rpc(&self, node: &NodeName, method: &str, params: Value) -> Result<Value, CallError> {
-        match self
-            .agent
-            .rpc(node.as_ref(), method, params, RPC_TIMEOUT)
-            .await
-        {
-            Ok(answer) => answered(node, answer),
-            Err(error) => Err(CallError::Unreachable {
-                node: node.clone(),
-                reason: error.to_string(),
-            }),
-        }
+        self.driven.rpc(node, method, params).await
     }
 
     async fn apply(&self, table: LinkTable) -> Result<Applied, RuntimeError> {
-        let applied = self.agent.apply(table).await;
-        applied.map_err(|error| lost("failed to change the links", error))
+        self.driven.apply(table).await
     }
 
     async fn counters(&self) -> Result<Counters, RuntimeError> {
-        let counters = self.agent.counters().await;
-        counters.map_err(|error| lost("failed to read the counters of dropped packets", error))
+        self.driven.counters().await
     }
 
     async fn node(&self, node: &NodeName, verb: NodeVerb) -> Result<(), RuntimeError> {
@@ -308,7 +210,9 @@ impl Testnet for DockerTestnet {
     }
 
     async fn join(&self, node: &NodeName) -> Result<(), RuntimeError> {
-        let spec = self.template.spec(&self.info.plan, self.planned(node)?)?;
+        let spec = self
+            .template
+            .spec(&self.info().plan, self.driven.planned(node)?)?;
         let operation = format!("failed to let `{node}` join");
         if let Some(held) = &self.held {
             let intent = held.journal.intend([Thing::Container(spec.name.clone())]);
@@ -318,16 +222,13 @@ impl Testnet for DockerTestnet {
         created.map_err(|error| error.during(&operation))?;
         let started = self.engine.start_container(&spec.name).await;
         started.map_err(|error| error.during(&operation))?;
-        let mut known = self.known.lock().await;
-        known.push(node.clone());
-        let document = self.document.lock().await;
-        tell(&self.agent, &self.template, &document, &known).await
+        self.driven.introduce([node.clone()]).await
     }
 
     async fn states(&self) -> Result<BTreeMap<NodeName, NodeState>, RuntimeError> {
-        let states = events::node_states(&*self.engine, &self.info.run).await;
+        let states = events::node_states(&*self.engine, &self.info().run).await;
         let states = states.map_err(|error| error.during("failed to ask how the nodes are"))?;
-        let nodes = self.info.plan.nodes.iter().map(|planned| {
+        let nodes = self.info().plan.nodes.iter().map(|planned| {
             let state = match states.get(&planned.name) {
                 Some(ContainerState::Running) => NodeState::Running,
                 Some(ContainerState::Paused) => NodeState::Paused,
@@ -370,35 +271,21 @@ impl Testnet for DockerTestnet {
         &self,
         node: &NodeName,
         port: u16,
-        mut stream: TcpStream,
+        stream: TcpStream,
     ) -> Result<(), RuntimeError> {
-        self.planned(node)?;
-        let operation = format!("failed to reach port {port} of `{node}`");
-        let tunnel = self.agent.open_tunnel(node.as_ref(), port).await;
-        let mut tunnel = tunnel.map_err(|error| lost(&operation, error))?;
-        let copied = tokio::io::copy_bidirectional(&mut stream, &mut tunnel).await;
-        copied
-            .map(|_| ())
-            .map_err(|error| RuntimeError::with_source(operation, error))
+        self.driven.tunnel(node, port, stream).await
     }
 
     fn credentials(&self) -> (String, String) {
-        (
-            self.template.context.rpc_user.clone(),
-            self.template.context.rpc_password.clone(),
-        )
+        self.driven.credentials()
     }
 
     async fn put_state(&self, state: Value) -> Result<(), RuntimeError> {
-        let mut document = self.document.lock().await;
-        document.runner = state;
-        keep(&self.agent, &document).await
+        self.driven.keep(|document| document.runner = state).await
     }
 
     async fn get_state(&self) -> Result<Value, RuntimeError> {
-        let state = self.agent.get_state().await;
-        let state = state.map_err(|error| lost("failed to read the run's document", error))?;
-        Ok(state.get("runner").cloned().unwrap_or_default())
+        self.driven.get_state().await
     }
 
     async fn detach(mut self: Box<Self>) -> Result<(), RuntimeError> {
@@ -409,25 +296,24 @@ impl Testnet for DockerTestnet {
             // The stream closes with `held`, and the reaper does what it is for.
             return Err(RuntimeError::new(format!(
                 "run `{}` was started to end with its maker and cannot be left alone",
-                self.info.run
+                self.info().run
             )));
         }
-        let document = self.document.get_mut();
-        document.lease = Lease::Detached;
-        keep(&self.agent, document).await?;
-        held.reaper.detach(&*self.engine, &self.info.run).await?;
+        let detached = |document: &mut Document| document.made_from.lease = Lease::Detached;
+        self.driven.keep(detached).await?;
+        held.reaper.detach(&*self.engine, &self.info().run).await?;
         held.journal.note(Entry::Detached);
         Ok(())
     }
 
     async fn teardown(mut self: Box<Self>, progress: ProgressSink) -> Teardown {
-        self.feed.close();
+        self.driven.feed.close();
         // Kept to the end: the reaper finishes what we cannot.
         let held = self.held.take();
         if let Some(held) = &held {
             held.reaper.expect_end();
         }
-        let run = &self.info.run;
+        let run = &self.info().run;
         let removed = teardown::remove_run(&*self.engine, run, By::Client, &progress).await;
         let teardown = removed.unwrap_or_else(|error| Teardown {
             removed: 0,
@@ -445,73 +331,7 @@ impl Testnet for DockerTestnet {
 impl Drop for DockerTestnet {
     fn drop(&mut self) {
         if self.held.is_some() {
-            tracing::warn!(run = %self.info.run, "dropped without teardown: the reaper removes it");
-        }
-    }
-}
-
-/// Takes a JSON-RPC answer apart.
-fn answered(node: &NodeName, answer: RpcAnswer) -> Result<Value, CallError> {
-    let RpcAnswer { status, mut body } = answer;
-    if let Some(error) = body.get("error").filter(|error| !error.is_null()) {
-        return match serde_json::from_value::<RpcError>(error.clone()) {
-            Ok(error) => Err(CallError::Node(error)),
-            Err(_) => Err(unreadable(node, status, error)),
-        };
-    }
-    match body.get_mut("result") {
-        Some(result) if (200..300).contains(&status) => Ok(result.take()),
-        _ => Err(unreadable(node, status, &body)),
-    }
-}
-
-fn unreadable(node: &NodeName, status: u16, body: &Value) -> CallError {
-    let body: String = body.to_string().chars().take(200).collect();
-    let reason = format!("its answer is no JSON-RPC (HTTP status {status}): {body}");
-    CallError::Unreachable {
-        node: node.clone(),
-        reason,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use netsplit_api::rpc::code;
-    use serde_json::json;
-
-    use super::*;
-
-    fn answer(status: u16, body: Value) -> Result<Value, CallError> {
-        answered(&NodeName("a".into()), RpcAnswer { status, body })
-    }
-
-    #[test]
-    fn an_answer_is_a_result_or_the_nodes_own_error() {
-        assert_eq!(
-            answer(200, json!({"result": 7, "error": null, "id": 1})),
-            Ok(json!(7))
-        );
-        assert_eq!(
-            answer(200, json!({"result": null, "error": null})),
-            Ok(Value::Null)
-        );
-        let error = json!({"result": null, "error": {"code": -32601, "message": "no"}});
-        let expected = RpcError::new(code::METHOD_NOT_FOUND, "no");
-        assert_eq!(answer(404, error), Err(CallError::Node(expected)));
-    }
-
-    #[test]
-    fn what_is_no_json_rpc_is_no_answer() {
-        for (status, body) in [
-            (401, Value::Null),
-            (200, json!({})),
-            (500, json!({"result": 1})),
-        ] {
-            let result = answer(status, body);
-            assert!(
-                matches!(result, Err(CallError::Unreachable { .. })),
-                "{status}"
-            );
+            tracing::warn!(run = %self.info().run, "dropped without teardown: the reaper removes it");
         }
     }
 }

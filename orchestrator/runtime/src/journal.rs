@@ -7,13 +7,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunId, owner::Owner};
+use crate::{Ownership, RunId, owner::Owner};
 
 /// The journal's name in a run's directory.
 pub const FILE_NAME: &str = "journal.ndjson";
@@ -28,6 +28,13 @@ pub enum Entry {
         run: RunId,
         /// Who made it.
         owner: Owner,
+    },
+    /// What labels say of a run in an engine; of one that has none, this.
+    About(About),
+    /// A process that keeps the run alive has been started.
+    Keeper {
+        /// Which.
+        process: Owner,
     },
     /// A thing is about to be created.
     Intent {
@@ -50,7 +57,20 @@ pub enum Entry {
     },
 }
 
-/// Something an engine keeps, by its name.
+/// What people are told of a run that no engine knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Name people call it by.
+    pub name: String,
+    /// Who ends it.
+    pub ownership: Ownership,
+    /// When the launch began, in seconds since the epoch.
+    pub started: u64,
+    /// Name of the machine it is on.
+    pub host: String,
+}
+
+/// Something that has to be removed, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "name", rename_all = "snake_case")]
 pub enum Thing {
@@ -58,6 +78,8 @@ pub enum Thing {
     Container(String),
     /// A network.
     Network(String),
+    /// A directory with everything in it.
+    Directory(PathBuf),
 }
 
 /// A journal that is being written.
@@ -73,13 +95,7 @@ impl Journal {
     /// When the directory or the file cannot be written.
     pub fn begin(directory: &Path, run: &RunId, owner: &Owner) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(directory.join(FILE_NAME))?;
-        let journal = Self {
-            file: Mutex::new(file),
-        };
+        let journal = Self::open(directory)?;
         journal.write(
             &[Entry::Began {
                 run: run.clone(),
@@ -90,6 +106,19 @@ impl Journal {
         // The file's name has to survive as well as its content.
         File::open(directory)?.sync_all()?;
         Ok(journal)
+    }
+
+    /// Goes on with the journal in `directory`, or begins one that does not say whose it is.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(directory.join(FILE_NAME))?;
+        let file = Mutex::new(file);
+        Ok(Self { file })
     }
 
     /// Writes down what is about to be created; on the disk when this returns.
@@ -130,6 +159,10 @@ pub struct Story {
     pub run: RunId,
     /// Who made it.
     pub owner: Owner,
+    /// What it is, if no engine says so.
+    pub about: Option<About>,
+    /// Processes that keep it alive, or did.
+    pub keepers: Vec<Owner>,
     /// Everything it ever meant to create.
     pub things: Vec<Thing>,
     /// Whether it was let go.
@@ -151,15 +184,18 @@ pub fn read(path: &Path) -> io::Result<Option<Story>> {
     {
         match (entry, &mut story) {
             (Entry::Began { run, owner }, None) => {
-                let things = Vec::new();
                 story = Some(Story {
                     run,
                     owner,
-                    things,
+                    about: None,
+                    keepers: Vec::new(),
+                    things: Vec::new(),
                     detached: false,
                     ended: false,
                 });
             }
+            (Entry::About(about), Some(story)) => story.about = Some(about),
+            (Entry::Keeper { process }, Some(story)) => story.keepers.push(process),
             (Entry::Intent { thing }, Some(story)) => story.things.push(thing),
             (Entry::Detached, Some(story)) => story.detached = true,
             (Entry::Ended { left }, Some(story)) => story.ended = left.is_empty(),
@@ -216,6 +252,25 @@ mod tests {
             ("r-1", &things[..])
         );
         assert!(!stories[0].ended && !stories[0].detached);
+    }
+
+    #[test]
+    fn a_run_that_no_engine_knows_tells_of_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let about = About {
+            name: "x".into(),
+            ownership: Ownership::Detachable,
+            started: 7,
+            host: "here".into(),
+        };
+        let process = Owner::current().unwrap();
+        begin(directory.path()).note(Entry::About(about.clone()));
+        let again = Journal::open(directory.path()).unwrap();
+        again.note(Entry::Keeper {
+            process: process.clone(),
+        });
+        let story = read(&directory.path().join(FILE_NAME)).unwrap().unwrap();
+        assert_eq!((story.about, story.keepers), (Some(about), vec![process]));
     }
 
     #[test]

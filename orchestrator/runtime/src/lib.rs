@@ -8,7 +8,7 @@
 //! - [`fake`]: a runtime in memory, for tests.
 //! - [`journal`]: what a run is about to create, written down before; [`owner`]: whether its maker lives.
 //! - [`namespaces`]: processes in Linux namespaces.
-//! - `driven`, `document`, `feed`: what a testnet does through its agent, whatever it runs on; `doctor`, `clock`,
+//! - `driven`, `document`, `feed`: what a testnet does through its agent, whatever it runs on; `doctor`, `state`, `clock`,
 //!   `random`: other things that runtimes share.
 
 mod clock;
@@ -23,6 +23,7 @@ pub mod journal;
 pub mod namespaces;
 pub mod owner;
 mod random;
+mod state;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 

@@ -52,6 +52,20 @@ impl Owner {
         })
     }
 
+    /// The process that is seen from here under this number.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, and when /proc cannot be read.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, start) = parse_stat(&stat).ok_or_else(|| io::Error::other("bad stat"))?;
+        Ok(Self {
+            pid,
+            start,
+            ..Self::current()?
+        })
+    }
+
     /// Whether it lives, as seen from this process.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -118,13 +132,7 @@ mod tests {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let own = Owner::current().unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let owner = Owner {
-            pid: child.id(),
-            start: parse_stat(&stat).unwrap().1,
-            ..own
-        };
+        let owner = Owner::of(child.id()).unwrap();
         child.wait().unwrap();
         assert_eq!(owner.life(), Life::Dead);
     }

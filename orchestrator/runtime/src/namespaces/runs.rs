@@ -74,16 +74,18 @@ impl Facts {
             Ownership::Owned => RunState::Owned,
             Ownership::Detachable => RunState::Starting,
         };
-        match (self.lease, self.maker) {
-            (Some(Lease::Detached), _) => RunState::Detached,
-            (_, Life::Alive) | (Some(Lease::Owned), Life::Unknown) => holds,
-            (Some(Lease::Owned), Life::Dead) => RunState::Dead,
+        match self.lease {
+            Some(Lease::Detached) => RunState::Detached,
             // One that lives but does not answer gets the benefit of the doubt: `down` can still remove it.
             _ if self.detached && (self.somebody || self.keepers == Life::Alive) => {
                 RunState::Detached
             }
-            (None, Life::Unknown) if self.somebody || self.age_seconds < GRACE_SECONDS => holds,
-            (None, _) => RunState::Dead,
+            _ if self.detached => RunState::Dead,
+            _ => match self.maker {
+                Life::Alive => holds,
+                Life::Unknown if self.somebody || self.age_seconds < GRACE_SECONDS => holds,
+                Life::Unknown | Life::Dead => RunState::Dead,
+            },
         }
     }
 }
@@ -383,18 +385,24 @@ mod tests {
             detached: true,
             ..GONE
         };
-        assert_eq!(gone.judge(), RunState::Dead);
+        // Whether its maker has ended is nobody's business any more.
+        for maker in [Life::Alive, Life::Dead, Life::Unknown] {
+            assert_eq!(Facts { maker, ..gone }.judge(), RunState::Dead);
+        }
         let says = Facts {
             lease: Some(Lease::Detached),
             somebody: true,
             ..gone
         };
         assert_eq!(says.judge(), RunState::Detached);
-        let hangs = Facts {
-            keepers: Life::Alive,
-            ..gone
-        };
-        assert_eq!(hangs.judge(), RunState::Detached);
+        for maker in [Life::Alive, Life::Dead, Life::Unknown] {
+            let hangs = Facts {
+                maker,
+                keepers: Life::Alive,
+                ..gone
+            };
+            assert_eq!(hangs.judge(), RunState::Detached);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::{
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 15] = [
+const TESTS: [Test; 16] = [
     ("a_hundred_nodes_reach_each_other", verbs::hundred),
     (
         "killed_nodes_are_silent_and_come_back_as_they_were",
@@ -37,6 +37,7 @@ const TESTS: [Test; 15] = [
     ("stopped_nodes_end_in_order", verbs::stopped),
     ("paused_nodes_stand_still", verbs::paused),
     ("nodes_join_later", verbs::joined),
+    ("broadcasts_reach_every_living_node", verbs::heard),
     ("nodes_have_no_privileges", verbs::powerless),
     ("a_launch_that_fails_leaves_nothing", refusals::undone),
     ("what_makes_no_sense_is_refused", refusals::nonsense),

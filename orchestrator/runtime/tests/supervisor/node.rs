@@ -14,6 +14,8 @@ use std::{
 use nix::sys::signal::{SigSet, Signal};
 
 const PORT: u16 = 7000;
+/// Where broadcasts are heard.
+const SHOUTS: u16 = 7001;
 /// How long an echo may take.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -36,6 +38,8 @@ pub(crate) fn serve() -> u8 {
     let _ = fs::remove_file(&path);
     let control = UnixDatagram::bind(path).unwrap();
     let told = data.clone();
+    let ear = UdpSocket::bind(("0.0.0.0", SHOUTS)).unwrap();
+    ear.set_read_timeout(Some(ECHO)).unwrap();
     let (ending, ends) = mpsc::channel();
     let exit = ending.clone();
     thread::spawn(move || {
@@ -45,7 +49,7 @@ pub(crate) fn serve() -> u8 {
             if let Some(code) = command.strip_prefix("exit ") {
                 exit.send(code.parse().unwrap()).unwrap();
             } else {
-                let _ = control.send_to_addr(obey(&told, &command).as_bytes(), &asker);
+                let _ = control.send_to_addr(obey(&told, &ear, &command).as_bytes(), &asker);
             }
         }
     });
@@ -58,9 +62,11 @@ pub(crate) fn serve() -> u8 {
     ends.recv().unwrap()
 }
 
-fn obey(data: &Path, command: &str) -> String {
+fn obey(data: &Path, ear: &UdpSocket, command: &str) -> String {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("reach", address) => reach(address).unwrap_or_else(|error| format!("error {error}")),
+        ("shout", text) => shout(text).map_or_else(|error| error.to_string(), |()| "ok".into()),
+        ("hear", _) => hear(ear),
         ("host", _) => fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
         ("pid", _) => process::id().to_string(),
         ("write", text) => {
@@ -69,6 +75,22 @@ fn obey(data: &Path, command: &str) -> String {
         ("read", _) => fs::read_to_string(data.join("kept")).unwrap_or_default(),
         ("dns", _) => UdpSocket::bind("0.0.0.0:53").map_or_else(|e| e.to_string(), |_| "ok".into()),
         _ => "error unknown command".to_owned(),
+    }
+}
+
+fn shout(text: &str) -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_broadcast(true)?;
+    socket.send_to(text.as_bytes(), ("255.255.255.255", SHOUTS))?;
+    Ok(())
+}
+
+/// What was shouted and by whom, or `silent`.
+fn hear(ear: &UdpSocket) -> String {
+    let mut text = [0; 64];
+    match ear.recv_from(&mut text) {
+        Ok((length, peer)) => format!("{} {}", peer.ip(), String::from_utf8_lossy(&text[..length])),
+        Err(_) => "silent".to_owned(),
     }
 }
 

@@ -89,11 +89,11 @@ pub(crate) fn stopped() {
     run.session.act("full-1", "restart");
     run.tell("full-1", "pid");
     run.session.act("full-1", "restart");
+    run.tell("full-1", "pid");
     assert_eq!(run.reach("full-0", 1), "ok");
     assert_eq!(run.session.status()["nodes"]["full-1"]["incarnation"], 3);
     // One that is frozen hears of it as well.
     fs::remove_file(run.data("full-1").join("stopped")).unwrap();
-    run.tell("full-1", "pid");
     run.session.act("full-1", "pause");
     run.session.act("full-1", "stop");
     assert!(run.data("full-1").join("stopped").exists());
@@ -122,6 +122,23 @@ pub(crate) fn joined() {
     assert_eq!(run.reach("full-0", 41), "ok");
     assert_eq!(run.reach("full-41", 1), "ok");
     assert_eq!(run.session.status()["nodes"].as_object().unwrap().len(), 4);
+}
+
+pub(crate) fn heard() {
+    let mut run = Run::with_nodes(4);
+    run.session.act("full-3", "kill");
+    assert_eq!(run.tell("full-0", "shout one"), "ok");
+    // The sender hears itself, as on any network.
+    for node in ["full-0", "full-1", "full-2"] {
+        assert_eq!(run.tell(node, "hear"), format!("{} one", address(0)));
+    }
+    for node in ["full-0", "full-1", "full-2"] {
+        assert_eq!(run.tell(node, "hear"), "silent", "a second copy at {node}");
+    }
+    run.session.act("full-3", "start");
+    assert_eq!(run.tell("full-3", "hear"), "silent");
+    assert_eq!(run.tell("full-1", "shout two"), "ok");
+    assert_eq!(run.tell("full-3", "hear"), format!("{} two", address(1)));
 }
 
 pub(crate) fn powerless() {

@@ -6,7 +6,8 @@
 use std::{
     fs::{self, OpenOptions},
     io,
-    path::Path,
+    path::{Path, PathBuf},
+    thread,
 };
 
 use nix::{
@@ -23,6 +24,9 @@ use crate::{
     RuntimeError,
     namespaces::protocol::{NODES, SOCKET},
 };
+
+/// Directories removed at a time.
+const AT_A_TIME: usize = 8;
 
 /// Waits for the supervisor and cleans up behind it; answers what it ended with, 128 + n for signal n.
 ///
@@ -76,10 +80,30 @@ fn wait(child: Pid) -> io::Result<u8> {
 pub(super) fn clean_up(groups: Option<&Groups>) -> io::Result<()> {
     let removed = [
         fs::remove_file(SOCKET),
-        fs::remove_dir_all(Path::new(NODES)),
+        remove_nodes(Path::new(NODES)),
         groups.map_or(Ok(()), Groups::remove),
     ];
     removed.into_iter().find(is_failure).unwrap_or(Ok(()))
+}
+
+/// Removes the nodes' directories, some at a time: what takes long is to wait for the disk.
+fn remove_nodes(nodes: &Path) -> io::Result<()> {
+    let directories = fs::read_dir(nodes)?.map(|entry| Ok(entry?.path()));
+    let directories = directories.collect::<io::Result<Vec<PathBuf>>>()?;
+    let share = directories.len().div_ceil(AT_A_TIME).max(1);
+    let remove = |share: &[PathBuf]| {
+        for directory in share {
+            // What resists is met again, and told of, below.
+            let _ = fs::remove_dir_all(directory);
+        }
+    };
+    thread::scope(|scope| {
+        for share in directories.chunks(share) {
+            // The guard gets no threads: its children would belong to a pid namespace that is gone.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || remove(share));
+        }
+    });
+    fs::remove_dir_all(nodes)
 }
 
 fn is_failure(result: &io::Result<()>) -> bool {

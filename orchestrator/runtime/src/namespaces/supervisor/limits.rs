@@ -30,9 +30,7 @@ impl Groups {
     /// # Errors
     /// Why limits cannot be set here, for people.
     pub(super) fn find(name: &str) -> Result<Self, String> {
-        let read = |path| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        let own = own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
-        let own = own.ok_or("there is no cgroup v2")?;
+        let own = own().ok_or("there is no cgroup v2")?;
         Self::below(own.parent().unwrap_or(&own), name)
     }
 
@@ -104,6 +102,12 @@ impl Groups {
         }
         fs::remove_dir(&self.directory)
     }
+}
+
+/// The directory of the cgroup v2 that this process is in.
+pub(super) fn own() -> Option<PathBuf> {
+    let read = |path| fs::read_to_string(path).ok();
+    own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
 }
 
 /// The directory of the cgroup v2 that a process is in, by its `mountinfo` and `cgroup` files (proc(5), cgroups(7)).

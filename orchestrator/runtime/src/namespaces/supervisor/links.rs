@@ -15,8 +15,6 @@ const NODE_DEVICE: u32 = 2;
 const LOOPBACK: u32 = 1;
 /// What every node sends to: it stands for the router, whose real addresses no node has to know.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// All devices of the router towards nodes are in this group, to be removed with one message.
-const GROUP: u32 = 1;
 
 /// `NLMSG_NOOP`
 const NOOP: u16 = 1;
@@ -34,7 +32,6 @@ const UP: u32 = 1;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
-const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
@@ -108,7 +105,6 @@ impl Batch {
             .message(NEWLINK, CREATE | EXCLUSIVE, &header, |own| {
                 own.text(IFLA_IFNAME, &format!("veth{}", link.index));
                 own.bytes(IFLA_ADDRESS, &link.router_mac());
-                own.host_number(IFLA_GROUP, GROUP);
                 one_queue(own);
                 own.nested(IFLA_LINKINFO, |info| {
                     info.text(1, "veth");
@@ -128,14 +124,6 @@ impl Batch {
     pub(super) fn remove(&mut self, link: &Link) {
         let header = ifinfo(link.index, 0, 0);
         self.writer.message(DELLINK, 0, &header, |_| {});
-    }
-
-    /// Removes all links there are.
-    pub(super) fn remove_all(&mut self) {
-        let header = ifinfo(0, 0, 0);
-        self.writer.message(DELLINK, 0, &header, |all| {
-            all.host_number(IFLA_GROUP, GROUP)
-        });
     }
 
     /// A node's own side, for a socket in its namespace: devices up, its address, and the way to everybody else, without ARP.
@@ -321,7 +309,6 @@ mod tests {
         assert_eq!((index(header), header[8], header[12]), (1263, 1, 1));
         assert_eq!(text(own, IFLA_IFNAME), Some("veth1263"));
         assert_eq!(attribute(own, IFLA_ADDRESS), Some(&LINK.router_mac()[..]));
-        assert_eq!(host_number(own, IFLA_GROUP), Some(GROUP));
         let info = attribute(own, IFLA_LINKINFO).unwrap();
         assert_eq!(text(info, 1), Some("veth"));
         let peer = attribute(attribute(info, 2).unwrap(), 1).unwrap();
@@ -399,11 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn all_links_go_with_one_message() {
-        let gone = decoded(16, Batch::remove_all);
-        assert_eq!((gone[0].0, index(&gone[0].2)), (DELLINK, 0));
-        assert_eq!(host_number(&gone[0].3, IFLA_GROUP), Some(GROUP));
-        let one = decoded(16, |batch| batch.remove(&LINK));
-        assert_eq!((one[0].0, index(&one[0].2)), (DELLINK, LINK.index));
+    fn a_link_is_removed_by_its_index() {
+        let gone = decoded(16, |batch| batch.remove(&LINK));
+        assert_eq!((gone[0].0, index(&gone[0].2)), (DELLINK, LINK.index));
     }
 }

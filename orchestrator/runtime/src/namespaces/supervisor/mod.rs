@@ -31,13 +31,8 @@ use std::{
 use netsplit_faults::{
     agent::Host,
     codec,
-    enforcer::{EnforceError, Enforcer},
-    nft::{
-        build::Scope,
-        kernel::Kernel,
-        ruleset::{Family, table_name},
-    },
     protocol::Configure,
+    routed::{Relay, Routed, Segment},
 };
 use nix::{
     sys::stat::{Mode, umask},
@@ -56,6 +51,7 @@ use self::{
     isolate::{PROC_SYS, Side, Step},
     limits::Groups,
     nodes::Nodes,
+    room::Bound,
     router::Router,
     session::{Client, refusal},
     spawn::Spawner,
@@ -70,18 +66,24 @@ use crate::RuntimeError;
 /// # Errors
 /// When the run could not be kept, or something of it could not be removed. The maker was told.
 pub fn serve(directory: &Path) -> Result<u8, RuntimeError> {
-    let groups = settle(directory)
-        .map_err(failed("failed to become a supervisor"))
-        .map(|()| Groups::find(&format!("netsplit-{}", std::process::id())));
-    let isolated = groups.and_then(|groups| Ok((isolate::enter()?, groups)));
+    let settled = settle(directory).map_err(failed("failed to become a supervisor"));
+    let isolated = settled.and_then(|machine| Ok((isolate::enter()?, machine)));
     match isolated {
-        Ok((Side::Guard(child), groups)) => guard::watch(child, groups.ok().as_ref()),
-        Ok((Side::Supervisor, groups)) => match isolate::enter_rest() {
-            Ok(()) => supervise(groups),
+        Ok((Side::Guard(child), machine)) => guard::watch(child, machine.groups.ok().as_ref()),
+        Ok((Side::Supervisor, machine)) => match isolate::enter_rest() {
+            Ok(()) => supervise(machine),
             Err(error) => Err(refuse(error)),
         },
         Err(error) => Err(refuse(error)),
     }
+}
+
+/// What was seen of the machine before leaving it.
+struct Machine {
+    /// Where limits of nodes are set, or why they cannot be.
+    groups: Result<Groups, String>,
+    /// What bounds the number of nodes.
+    bounds: Vec<Bound>,
 }
 
 fn failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> RuntimeError {
@@ -98,12 +100,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Away from whoever started this, into the run's directory, whose files are nobody else's business.
-fn settle(directory: &Path) -> io::Result<()> {
+fn settle(directory: &Path) -> io::Result<Machine> {
     // A process that leads its group is refused: started by hand, from a shell. It need not be alone then.
     let _ = setsid();
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     env::set_current_dir(directory)?;
-    room::raise()
+    room::raise()?;
+    Ok(Machine {
+        groups: Groups::find(&format!("netsplit-{}", std::process::id())),
+        bounds: room::bounds(),
+    })
 }
 
 /// Answers the maker's first request with what went wrong.
@@ -136,10 +142,10 @@ fn event_loop() -> io::Result<Runtime> {
 }
 
 /// Keeps the run, in the namespaces that are its own.
-fn supervise(groups: Result<Groups, String>) -> Result<u8, RuntimeError> {
+fn supervise(machine: Machine) -> Result<u8, RuntimeError> {
     log::to_stderr();
     let event_loop = event_loop().map_err(failed("failed to start the event loop"))?;
-    let supervisor = Arc::new(Supervisor::new(groups));
+    let supervisor = Arc::new(Supervisor::new(machine));
     let kept = event_loop.block_on(supervisor.keep());
     // Whatever is still at work ends with the process.
     event_loop.shutdown_background();
@@ -151,7 +157,9 @@ fn supervise(groups: Result<Groups, String>) -> Result<u8, RuntimeError> {
 struct Supervisor {
     run: OnceLock<Run>,
     agent: Host,
-    groups: Result<Groups, String>,
+    /// The nodes as one network, for what is sent to all of them.
+    segment: Segment,
+    machine: Machine,
     detached: AtomicBool,
     /// The run was wound up, and whoever asked for it knows.
     over: Notify,
@@ -164,11 +172,19 @@ struct Run {
 }
 
 impl Supervisor {
-    fn new(groups: Result<Groups, String>) -> Self {
+    fn new(machine: Machine) -> Self {
+        let segment = Segment::default();
+        let cut = segment.clone();
         Self {
             run: OnceLock::new(),
-            agent: Host::new(enforcer),
-            groups,
+            agent: Host::new(move |configure| {
+                let Configure {
+                    run, probe_port, ..
+                } = configure;
+                Ok(Box::new(Routed::open(run, *probe_port, cut.clone())?))
+            }),
+            segment,
+            machine,
             detached: AtomicBool::new(false),
             over: Notify::new(),
         }
@@ -218,14 +234,21 @@ impl Supervisor {
         if self.run.get().is_some() {
             return Err(RuntimeError::new("the run has begun already"));
         }
-        let router = Router::open(begin.subnet)
+        let router = Router::open(begin.subnet, self.segment.clone())
             .map_err(|error| isolate::diagnose(Path::new(PROC_SYS), Step::Settings, error))?;
+        let relay = Relay::open(self.segment.clone())
+            .map_err(failed("failed to relay broadcasts between the nodes"))?;
         let spawner = Spawner::start().map_err(failed("failed to start the spawning thread"))?;
-        let groups = self.groups.clone().ok();
-        let nodes = Nodes::new(router, spawner, begin.program.clone(), groups);
+        let Machine { groups, bounds } = &self.machine;
+        let (groups, bounds) = (groups.clone().ok(), bounds.clone());
+        let nodes = Nodes::new(router, spawner, begin.program.clone(), groups, bounds);
+        tokio::spawn(async {
+            let Err(error) = relay.run().await;
+            tracing::error!(%error, "broadcasts are relayed no more");
+        });
         // Requests of this kind are answered one after the other.
         let _ = self.run.set(Run { begin, nodes });
-        let note = self.groups.as_ref().err();
+        let note = self.machine.groups.as_ref().err();
         let notes = note.map(|why| format!("limits of memory and processors are ignored: {why}"));
         Ok(notes.into_iter().collect())
     }
@@ -278,7 +301,7 @@ impl Supervisor {
         if let Ok(nodes) = self.nodes() {
             nodes.end().await;
         }
-        guard::clean_up(self.groups.as_ref().ok())
+        guard::clean_up(self.machine.groups.as_ref().ok())
             .map_err(failed("failed to remove the nodes' directories"))
     }
 }
@@ -289,14 +312,4 @@ fn report(ended: Result<io::Result<()>, JoinError>) {
         Ok(Err(error)) => tracing::info!(%error, "a client was lost"),
         Err(error) => tracing::error!(%error, "a client's session failed"),
     }
-}
-
-/// Cuts are made where this namespace forwards.
-fn enforcer(configure: &Configure) -> Result<Box<dyn Enforcer>, EnforceError> {
-    let scope = Scope {
-        family: Family::Inet,
-        table: table_name(&configure.run),
-        probe_port: configure.probe_port,
-    };
-    Ok(Box::new(Kernel::open(scope, None)?))
 }

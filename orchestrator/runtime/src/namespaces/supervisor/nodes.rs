@@ -29,7 +29,7 @@ use super::{
     isolate::{self, PROC_SYS, Step},
     limits::Groups,
     links::Link,
-    room,
+    room::{Bound, too_tight},
     router::Router,
     session::Outbox,
     spawn::{Spawner, Start},
@@ -48,6 +48,7 @@ const STOP_SECONDS: u32 = 10;
 pub(super) struct Nodes {
     program: (PathBuf, Vec<String>),
     groups: Option<Groups>,
+    bounds: Vec<Bound>,
     spawner: Spawner,
     router: Mutex<Router>,
     table: Mutex<Table>,
@@ -137,6 +138,14 @@ fn directory(name: &NodeName) -> PathBuf {
     Path::new(NODES).join(&name.0)
 }
 
+fn make_directories(specs: &[NodeSpec]) -> Result<(), RuntimeError> {
+    for NodeSpec { name, .. } in specs {
+        fs::create_dir_all(directory(name).join("data"))
+            .map_err(failed(format!("failed to make a directory for `{name}`")))?;
+    }
+    Ok(())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -152,10 +161,12 @@ impl Nodes {
         spawner: Spawner,
         program: (PathBuf, Vec<String>),
         groups: Option<Groups>,
+        bounds: Vec<Bound>,
     ) -> Self {
         Self {
             program,
             groups,
+            bounds,
             spawner,
             router: Mutex::new(router),
             table: Mutex::default(),
@@ -194,7 +205,7 @@ impl Nodes {
             return Err(RuntimeError::new("the run is ending"));
         }
         let count = table.nodes.len() + specs.len();
-        if let Some((reason, remedy)) = room::too_tight(&room::bounds(), count) {
+        if let Some((reason, remedy)) = too_tight(&self.bounds, count) {
             return Err(RuntimeError::new(reason).hint(remedy));
         }
         let router = lock(&self.router);
@@ -233,19 +244,18 @@ impl Nodes {
         let mut specs = specs.into_iter();
         for links in links.chunks(CHUNK) {
             let specs: Vec<NodeSpec> = specs.by_ref().take(links.len()).collect();
-            for spec in &specs {
-                fs::create_dir_all(directory(&spec.name).join("data")).map_err(failed(format!(
-                    "failed to make a directory for `{}`",
-                    spec.name
-                )))?;
-            }
-            let networks = self.spawner.networks(links.to_vec()).await;
+            // While the other thread makes the networks, this one makes the directories.
+            let (networks, directories) =
+                tokio::join!(self.spawner.networks(links.to_vec()), async {
+                    make_directories(&specs)
+                });
             let networks = networks
                 .map_err(|error| isolate::diagnose(Path::new(PROC_SYS), Step::Settings, error))?;
             for ((spec, link), netns) in specs.into_iter().zip(links).zip(networks) {
                 let node = Node::new(spec, *link, netns, self.program.clone());
                 nodes.push(Arc::new(node));
             }
+            directories?;
             tell(outbox, Phase::Network, nodes.len(), total);
         }
         Ok(())
@@ -440,7 +450,9 @@ impl Nodes {
 
     /// A node's process is gone, and has been reaped.
     fn ended(&self, node: &Node, code: i32) {
-        if let Err(error) = self.silence(node) {
+        let ending = lock(&self.table).closing;
+        // At the end there is nobody left to notice.
+        if !ending && let Err(error) = self.silence(node) {
             tracing::warn!(node = %node.name, %error, "the node is gone, but not silent");
         }
         let exited = Message::Exited {
@@ -481,7 +493,8 @@ impl Nodes {
         table.nodes.iter().map(status).collect()
     }
 
-    /// Kills every process and removes every link; starts nothing any more. Returns when they are gone.
+    /// Kills every process and starts none any more. Returns when they are gone; the kernel removes their networks in its
+    /// own time, all at once.
     pub(super) async fn end(&self) {
         {
             let mut table = lock(&self.table);
@@ -494,9 +507,6 @@ impl Nodes {
         }
         self.until(|table| table.starting == 0 && table.living.is_empty())
             .await;
-        if let Err(error) = lock(&self.router).remove_all() {
-            tracing::warn!(%error, "the links go with their namespaces only");
-        }
     }
 
     async fn until(&self, wanted: impl Fn(&Table) -> bool) {

@@ -4,6 +4,8 @@ use std::{fs, io, path::Path};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::limits;
+
 /// Files of the supervisor for each node: its network namespace, its event stream, and calls at the same time.
 const FILES_PER_NODE: u64 = 6;
 /// Files of the supervisor whatever it does.
@@ -37,7 +39,7 @@ pub(super) fn raise() -> io::Result<()> {
     Ok(())
 }
 
-/// The limits in force for a supervisor started by this process.
+/// The limits in force for a supervisor started by this process. In a user namespace of one's own some no longer show.
 pub(crate) fn bounds() -> Vec<Bound> {
     let limit = |resource| getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard);
     let mut bounds = vec![
@@ -62,7 +64,23 @@ pub(crate) fn bounds() -> Vec<Bound> {
         },
     ];
     bounds.extend(machine_bounds(Path::new("/proc/sys")));
+    bounds.extend(limits::own().and_then(|group| group_bound(&group)));
     bounds
+}
+
+/// The tightest limit of a control group and those above it.
+fn group_bound(group: &Path) -> Option<Bound> {
+    let allows = group.ancestors().filter_map(|group| {
+        let text = fs::read_to_string(group.join("pids.max")).ok()?;
+        text.trim().parse().ok()
+    });
+    Some(Bound {
+        name: "processes of this control group (`pids.max`)",
+        allows: allows.min()?,
+        per_node: TASKS_PER_NODE,
+        base: 0,
+        remedy: "raise `TasksMax=` of the slice or service this runs in",
+    })
 }
 
 /// The limits of the whole machine.
@@ -146,6 +164,20 @@ mod tests {
             "`kernel.pid_max` = 3000 has room for 1000 nodes, not for 1001"
         );
         assert!(remedy.starts_with("sysctl -w kernel.pid_max="));
+    }
+
+    #[test]
+    fn a_group_is_bound_by_those_above_it() {
+        let tree = tempfile::tempdir().unwrap();
+        let inner = tree.path().join("user.slice/a.scope");
+        fs::create_dir_all(&inner).unwrap();
+        assert_eq!(group_bound(&inner), None);
+        fs::write(inner.join("pids.max"), "max\n").unwrap();
+        fs::write(tree.path().join("user.slice/pids.max"), "300\n").unwrap();
+        let bounds = [group_bound(&inner).unwrap()];
+        assert_eq!(too_tight(&bounds, 100), None);
+        let (reason, _) = too_tight(&bounds, 101).unwrap();
+        assert!(reason.contains("`pids.max`) = 300"), "{reason}");
     }
 
     #[test]

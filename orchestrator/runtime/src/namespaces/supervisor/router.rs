@@ -8,7 +8,10 @@ use std::{
     path::Path,
 };
 
-use netsplit_faults::netlink::socket::{NETLINK_ROUTE, Netlink};
+use netsplit_faults::{
+    netlink::socket::{NETLINK_ROUTE, Netlink},
+    routed::Segment,
+};
 
 use super::links::{Batch, Link};
 
@@ -28,11 +31,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("ipv4/ip_forward", "1"),
 ];
 
-/// Settings of every namespace without IPv6: before there are devices, so that none ever has an address of it.
-const WITHOUT_IPV6: [(&str, &str); 2] = [
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
-];
+/// For devices to come, which is all but `lo`; the setting for all devices has the kernel try for its one lock again and
+/// again while another namespace is being changed.
+const NO_IPV6: (&str, &str) = ("ipv6/conf/default/disable_ipv6", "1");
 
 /// The routing namespace of the thread that opened it.
 #[derive(Debug)]
@@ -42,15 +43,17 @@ pub(super) struct Router {
     own: Ipv4Addr,
     /// Nodes packets are led to.
     reached: BTreeSet<Ipv4Addr>,
+    /// The same nodes, for packets to all of them.
+    segment: Segment,
 }
 
 impl Router {
     /// Prepares the calling thread's network namespace, which must be new, to route between the addresses of `subnet`. Its
-    /// own address is the first one after the range's.
+    /// own address is the first one after the range's. Whoever is led packets to also takes part in `segment`.
     ///
     /// # Errors
     /// When the namespace is not ours to change.
-    pub(super) fn open(subnet: (Ipv4Addr, u8)) -> io::Result<Self> {
+    pub(super) fn open(subnet: (Ipv4Addr, u8), segment: Segment) -> io::Result<Self> {
         without_ipv6()?;
         SETTINGS.iter().try_for_each(set)?;
         let own = Ipv4Addr::from(u32::from(subnet.0) + 1);
@@ -59,6 +62,7 @@ impl Router {
             subnet,
             own,
             reached: BTreeSet::new(),
+            segment,
         };
         router.commit(|batch| batch.router_side(own, subnet))?;
         Ok(router)
@@ -91,6 +95,9 @@ impl Router {
             .filter(|link| !self.reached.contains(&link.address))
             .collect();
         self.reached.extend(new.iter().map(|link| link.address));
+        for link in &new {
+            self.segment.attach(link.address, link.index);
+        }
         self.commit(|batch| new.iter().for_each(|link| batch.reach(link, own)))
     }
 
@@ -103,15 +110,10 @@ impl Router {
             .iter()
             .filter(|link| self.reached.remove(&link.address))
             .collect();
+        for link in &gone {
+            self.segment.detach(link.address);
+        }
         self.commit(|batch| gone.iter().for_each(|link| batch.silence(link)))
-    }
-
-    /// Removes the links to all nodes.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub(super) fn remove_all(&mut self) -> io::Result<()> {
-        self.commit(Batch::remove_all)
     }
 
     fn commit(&mut self, fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
@@ -139,15 +141,13 @@ pub(super) fn prepare_node() -> io::Result<()> {
     set(&("ipv4/ip_unprivileged_port_start", "0"))
 }
 
-/// A kernel without IPv6 has no such setting.
+/// Before there are devices, so that none ever has an address of it.
 fn without_ipv6() -> io::Result<()> {
-    for setting in &WITHOUT_IPV6 {
-        match set(setting) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    match set(&NO_IPV6) {
+        // A kernel without IPv6 has no such setting.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes a setting of the calling thread's network namespace.

@@ -5,12 +5,11 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     path::Path,
 };
 
 use nix::{
-    errno::Errno,
     sched::{CloneFlags, unshare},
     sys::wait::{WaitStatus, waitpid},
     unistd::{ForkResult, Pid, fork, getegid, geteuid},
@@ -164,7 +163,8 @@ pub(crate) fn diagnose(proc_sys: &Path, step: Step, error: io::Error) -> Runtime
         .filter(|switch| setting(proc_sys, switch.name) == Some(switch.refuses))
         .map(Switch::hint)
         .collect();
-    let none_left = error.raw_os_error() == Some(Errno::ENOSPC as i32);
+    // ENOSPC, for disks and namespaces alike.
+    let none_left = error.kind() == ErrorKind::StorageFull;
     hints.extend(NAMESPACES.iter().filter_map(|name| {
         let allowed = setting(proc_sys, name)?;
         let name = name.replace('/', ".");
@@ -238,15 +238,15 @@ fn setting(proc_sys: &Path, name: &str) -> Option<u64> {
 
 /// What it usually is when no setting tells.
 fn guess(step: Step, error: &io::Error) -> Option<&'static str> {
-    match (step, Errno::from_raw(error.raw_os_error()?)) {
-        (Step::User, Errno::EINVAL | Errno::ENOSYS) => {
+    match (step, error.kind()) {
+        (Step::User, ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             Some("this kernel is built without user namespaces")
         }
-        (Step::Settings, Errno::EROFS) => Some(
+        (Step::Settings, ErrorKind::ReadOnlyFilesystem) => Some(
             "/proc/sys is read-only, as in most containers: \
              start the container with `--security-opt systempaths=unconfined`",
         ),
-        (_, Errno::EPERM | Errno::EACCES) => Some(
+        (_, ErrorKind::PermissionDenied) => Some(
             "this looks like a container whose seccomp or AppArmor profile refuses namespaces: start it with \
              `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`",
         ),
@@ -257,6 +257,8 @@ fn guess(step: Step, error: &io::Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use nix::errno::Errno;
 
     use super::*;
 
@@ -323,6 +325,10 @@ mod tests {
         let read_only = hints(&[], Step::Settings, Errno::EROFS);
         assert!(read_only[0].contains("systempaths"), "{read_only:?}");
         assert!(hints(&[], Step::Map, Errno::EINVAL).is_empty());
+        // Whoever says which setting it was leaves the kernel's number behind.
+        let said = io::Error::new(io::Error::from(Errno::EROFS).kind(), "failed to set x");
+        let said = diagnose(machine(&[]).path(), Step::Settings, said).hints;
+        assert_eq!(said, read_only);
     }
 
     #[test]

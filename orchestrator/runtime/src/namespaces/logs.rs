@@ -27,7 +27,7 @@ pub(super) fn last(path: &Path, count: usize) -> io::Result<Vec<String>> {
     let mut file = File::open(path)?;
     let end = file.seek(SeekFrom::End(0))?;
     let mut start = end;
-    let mut tail = VecDeque::new();
+    let mut pieces = VecDeque::new();
     let mut ends = 0;
     // The last line's own end does not separate it from another.
     while start > 0 && ends <= count {
@@ -37,11 +37,10 @@ pub(super) fn last(path: &Path, count: usize) -> io::Result<Vec<String>> {
         file.seek(SeekFrom::Start(start))?;
         file.by_ref().take(length).read_to_end(&mut piece)?;
         ends += piece.iter().filter(|byte| **byte == b'\n').count();
-        for byte in piece.into_iter().rev() {
-            tail.push_front(byte);
-        }
+        pieces.push_front(piece);
     }
-    let text = String::from_utf8_lossy(tail.make_contiguous()).into_owned();
+    let tail = Vec::from(pieces).concat();
+    let text = String::from_utf8_lossy(&tail);
     let lines: Vec<&str> = text.lines().collect();
     let first = lines.len().saturating_sub(count);
     Ok(lines[first..]

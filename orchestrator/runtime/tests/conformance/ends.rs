@@ -31,14 +31,20 @@ pub(crate) async fn failed(bench: Bench) {
 
 pub(crate) async fn given_up(bench: Bench) {
     for after in [0, 3, 10, 30, 100, 300, 900] {
-        let run = run_id("given-up");
-        let launch = bench.request(&run, &["a", "b", "c"], Ownership::Owned);
-        let launched = bench.try_launch(launch);
-        if let Ok(launched) = timeout(Duration::from_millis(after), launched).await {
-            let count = 3 + bench.kind.others();
-            assert_eq!(teardown(launched.unwrap()).await, removed(count));
+        // Calls that an engine has it goes on with: who gives up removes, as an interrupted command does. A supervisor ends
+        // by itself.
+        for removes in [true, bench.kind == Kind::Docker] {
+            let run = run_id("given-up");
+            let launch = bench.request(&run, &["a", "b", "c"], Ownership::Owned);
+            let launched = bench.try_launch(launch);
+            if let Ok(launched) = timeout(Duration::from_millis(after), launched).await {
+                let count = 3 + bench.kind.others();
+                assert_eq!(teardown(launched.unwrap()).await, removed(count));
+            } else if removes {
+                assert_eq!(bench.remove(&run).await.left, [""; 0]);
+            }
+            bench.gone(&run).await;
         }
-        bench.gone(&run).await;
     }
 }
 

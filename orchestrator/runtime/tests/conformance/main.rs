@@ -9,6 +9,7 @@ mod ends;
 mod faults;
 mod life;
 mod logs;
+mod measure;
 mod namespaces;
 mod node;
 
@@ -73,6 +74,10 @@ fn main() -> ExitCode {
         ["agent", "connect"] => netsplit_faults::agent::bridge().unwrap(),
         ["reaper"] => block_on(netsplit_runtime::docker::reaper::serve()).unwrap(),
         ["node"] => return block_on(node::serve()),
+        ["measure", kind, count] => block_on(async {
+            let bench = Bench::open(Kind::named(kind)).await;
+            measure::measure(bench, count.parse().unwrap()).await;
+        }),
         ["maker", kind, home, run] => block_on(ends::make(kind, home, run)),
         _ => return harness(&words),
     }

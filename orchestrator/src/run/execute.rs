@@ -255,7 +255,7 @@ impl Run<'_> {
             Ok(Err(error)) => {
                 facts.failures.push(failure(&error));
                 facts.teardown = Some(Teardown {
-                    removed: 0,
+                    removed: error.removed,
                     left: error.left,
                 });
                 None

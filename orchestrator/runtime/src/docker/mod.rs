@@ -174,8 +174,10 @@ impl Runtime for Docker {
     }
 
     async fn remove(&self, run: &RunId, progress: ProgressSink) -> Result<Teardown, RuntimeError> {
-        self.pending.settled(run).await;
-        teardown::remove_run(&*self.engine, run, By::Client, &progress).await
+        let before = self.pending.settled(run).await;
+        let mut teardown = teardown::remove_run(&*self.engine, run, By::Client, &progress).await?;
+        teardown.removed += before;
+        Ok(teardown)
     }
 
     async fn gc(&self) -> Result<Vec<(RunId, Teardown)>, RuntimeError> {

@@ -21,9 +21,9 @@ use crate::{RunId, RuntimeError};
 /// A removal waits this long for the launch to settle.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Launches under way; clones share them.
+/// Launches under way, which give the number of things they removed again; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pending(Arc<Mutex<BTreeMap<RunId, JoinHandle<()>>>>);
+pub(super) struct Pending(Arc<Mutex<BTreeMap<RunId, JoinHandle<usize>>>>);
 
 /// Sets the flag unless the launch was waited for.
 struct GivenUp {
@@ -50,7 +50,10 @@ impl Pending {
         let (sender, receiver) = oneshot::channel();
         let task = tokio::spawn(async move {
             // What nobody waits for any more is dropped here, before the removal begins.
-            let _ = sender.send(launch.await);
+            let launched = launch.await;
+            let removed = launched.as_ref().err().map_or(0, |error| error.removed);
+            let _ = sender.send(launched);
+            removed
         });
         self.tasks().insert(run.clone(), task);
         let mut given_up = GivenUp {
@@ -68,17 +71,20 @@ impl Pending {
         })
     }
 
-    /// Returns when no launch of this run is under way any more, or after a while.
-    pub(super) async fn settled(&self, run: &RunId) {
-        let task = self.tasks().remove(run);
-        if let Some(task) = task
-            && timeout(PATIENCE, task).await.is_err()
-        {
-            tracing::warn!(%run, "the engine is still busy with calls of a launch that was given up");
+    /// Returns when no launch of this run is under way any more, or after a while: how many things it removed again by
+    /// itself.
+    pub(super) async fn settled(&self, run: &RunId) -> usize {
+        let Some(task) = self.tasks().remove(run) else {
+            return 0;
+        };
+        if let Ok(ended) = timeout(PATIENCE, task).await {
+            return ended.unwrap_or(0);
         }
+        tracing::warn!(%run, "the engine is still busy with calls of a launch that was given up");
+        0
     }
 
-    fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, JoinHandle<()>>> {
+    fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, JoinHandle<usize>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,5 +128,21 @@ mod tests {
         assert!(stop.load(Ordering::Relaxed) && !done.load(Ordering::Relaxed));
         pending.settled(&run).await;
         assert!(done.load(Ordering::Relaxed));
+    }
+
+    /// An interrupted `up` once said that it had removed nothing.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_launch_removed_by_itself_is_told_to_the_removal() {
+        let (pending, run) = (Pending::default(), run());
+        let launch = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut error = RuntimeError::new("nobody wants it any more");
+            error.removed = 5;
+            Err::<(), _>(error)
+        };
+        let waited = pending.wait(&run, Arc::default(), launch);
+        assert!(timeout(Duration::from_millis(10), waited).await.is_err());
+        assert_eq!(pending.settled(&run).await, 5);
+        assert_eq!(pending.settled(&run).await, 0);
     }
 }

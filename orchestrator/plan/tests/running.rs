@@ -9,8 +9,8 @@ use netsplit_plan::{
     observe::Lifecycle,
     plan::{Action, Hold, NodeName, Partition, Plan, PlannedStep},
     planner::Situation,
-    problem::{Problems, Source},
-    topology::{self, Options},
+    problem::{Look, Problems, Source},
+    topology::{self, Options, Typed},
 };
 
 fn plan() -> Plan {
@@ -98,6 +98,105 @@ fn steps_on_their_own_are_checked_like_those_of_a_file() {
     );
     assert_eq!(found.unwrap_err().list().len(), 3);
     assert!(steps("heal: x", &Situation::default()).is_err());
+}
+
+#[test]
+fn a_topology_in_place_of_steps_is_told_from_steps() {
+    let found = steps("name: x\nnodes: {}\n", &Situation::default()).unwrap_err();
+    assert!(found.to_string().contains("this is a topology"), "{found}");
+    let found = steps("heal: x", &Situation::default()).unwrap_err();
+    assert!(found.list()[0].help.as_deref().unwrap().contains("`- `"));
+}
+
+/// Only the command that made a fault knows when it ends, and it waits for that itself.
+#[test]
+fn the_end_of_a_fault_made_before_cannot_be_waited_for() {
+    let mut situation = Situation::default();
+    situation.churns.insert("storm".to_owned());
+    situation.past_cuts.insert("old".to_owned(), Vec::new());
+    let found = steps("- wait: { over: storm }", &situation).unwrap_err();
+    assert!(
+        found.to_string().contains("the command that made it"),
+        "{found}"
+    );
+    let over = steps("- wait: { over: old }", &situation).unwrap();
+    assert!(matches!(&over[0].action, Action::Over { id } if id == "old"));
+}
+
+fn typed(step: &'static str, text: &str, limit: Option<(&'static str, &str)>) -> Vec<String> {
+    let patience = (step == "wait").then_some("30s");
+    let typed = Typed {
+        step,
+        text,
+        limit,
+        patience,
+    };
+    match topology::load_typed(&typed, &plan(), &Situation::default()) {
+        Ok(steps) => steps.into_iter().map(|step| step.text).collect(),
+        Err(problems) => vec![problems.render(Look::Plain)],
+    }
+}
+
+#[test]
+fn assertions_may_be_typed_short() {
+    assert_eq!(
+        typed("assert", "converged", None),
+        ["assert: { converged: {} }"]
+    );
+    for text in ["{height: {at_least: 5}}", "height: { at_least: 5 }"] {
+        assert_eq!(
+            typed("assert", text, None),
+            ["assert: { height: { at_least: 5 } }"]
+        );
+    }
+    assert_eq!(typed("wait", "10s", None), ["wait: 10s"]);
+}
+
+#[test]
+fn a_limit_may_be_typed_apart_and_wait_is_patient() {
+    let text = "{converged: {}, within: 9s}";
+    assert_eq!(
+        typed("wait", "converged", None),
+        ["wait: { converged: {}, within: 30s }"]
+    );
+    assert_eq!(
+        typed("wait", text, None),
+        ["wait: { converged: {}, within: 9s }"]
+    );
+    assert_eq!(
+        typed("wait", text, Some(("within", "1m"))),
+        ["wait: { converged: {}, within: 1m }"]
+    );
+    assert_eq!(
+        typed("assert", "converged", Some(("for", "5s"))),
+        ["assert: { converged: {}, for: 5s }"]
+    );
+}
+
+/// Nobody is shown a step that was made up around what was typed.
+#[test]
+fn problems_are_shown_in_the_words_that_were_typed() {
+    let wrong = [
+        ("convergd", None),
+        ("{converged: {min_hight: 5}}", None),
+        ("converged", Some(("within", "5 apples"))),
+        ("converged", Some(("within", ""))),
+        ("{converged: {}", None),
+        ("10", None),
+        ("{over: x}", None),
+        ("[converged]", None),
+        ("", None),
+    ];
+    let mut page = String::new();
+    for (text, limit) in wrong {
+        page.push_str(&format!("$ {text} {limit:?}\n"));
+        page.push_str(&typed("wait", text, limit).concat());
+    }
+    assert!(
+        !page.contains("<<") && !page.contains("within: 30s"),
+        "{page}"
+    );
+    insta::assert_snapshot!(page);
 }
 
 fn configs() -> BTreeMap<String, NodeConfig> {

@@ -57,6 +57,7 @@ impl Stage<'_> {
             .unwrap_or_default();
         let fault = InForce {
             timed: words.for_.is_some(),
+            made_before: false,
             churned: None,
         };
         self.world.faults.insert(id.clone(), fault);
@@ -268,6 +269,12 @@ impl Stage<'_> {
     /// `wait: {over: id}`.
     pub(super) fn over(&mut self, id: &str, path: &Path) -> Option<Action> {
         match self.world.faults.get(id) {
+            Some(fault) if fault.made_before => {
+                let fault = Fault::new(format!("the end of `{id}` is known to the command that made it"))
+                    .label("not made by these steps")
+                    .help("`partition --for` and `churn` return when their fault is over; `heal` ends a cut at once");
+                self.report(path, fault);
+            }
             Some(fault) if fault.timed => self.world.end(id),
             Some(_) => {
                 let fault = Fault::new(format!("`{id}` never ends by itself"))
@@ -276,6 +283,8 @@ impl Stage<'_> {
                 self.report(path, fault);
             }
             None if self.damage.words.contains(id) => {}
+            // In a file that is a mistake; of a testnet that has run for a while it is just what is asked.
+            None if self.world.ran_before && self.world.over.contains(id) => {}
             None => {
                 let fault = self.unknown_fault(id, "waited for");
                 self.report(path, fault);
@@ -321,6 +330,7 @@ impl Stage<'_> {
         self.world.faults.insert(
             id.clone(),
             InForce {
+                made_before: false,
                 timed: true,
                 churned: Some(up),
             },

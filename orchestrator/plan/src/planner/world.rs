@@ -58,6 +58,8 @@ impl State {
 pub(super) struct InForce {
     /// Whether it ends by itself.
     pub(super) timed: bool,
+    /// Whether an earlier command made it: whether and when it ends by itself is known to that one only.
+    pub(super) made_before: bool,
     /// Nodes that come and go, if it is a churn.
     pub(super) churned: Option<Vec<NodeName>>,
 }
@@ -126,6 +128,7 @@ impl World {
         for cut in situation.cuts.iter() {
             let fault = InForce {
                 timed: cut.for_ms.is_some(),
+                made_before: true,
                 churned: None,
             };
             world.faults.insert(cut.id.clone(), fault);
@@ -137,6 +140,7 @@ impl World {
                 churn.clone(),
                 InForce {
                     timed: true,
+                    made_before: true,
                     churned: Some(everybody),
                 },
             );

@@ -12,17 +12,21 @@ mod schema;
 mod shape;
 pub(crate) mod steps;
 pub(crate) mod tree;
+mod typed;
 pub(crate) mod words;
 mod yaml;
 
 use serde::Deserialize;
 
-pub use self::schema::{schema, schema_text};
 pub(crate) use self::shape::Damage;
+pub use self::{
+    schema::{schema, schema_text},
+    typed::Typed,
+};
 use crate::{
     plan::{Plan, PlannedStep},
     planner::{self, Situation},
-    problem::{Collector, Fault, Problems, Source},
+    problem::{Collector, Fault, Problems, Source, Span},
 };
 
 /// What the command line changes about a topology.
@@ -79,26 +83,69 @@ pub fn load_steps(
 ) -> Result<Vec<PlannedStep>, Problems> {
     let mut problems = Collector::new();
     let number = problems.add_source(source.clone());
-    let steps = try_load_steps(&source.text, number, plan, situation, &mut problems);
+    let steps = yaml::read(&source.text, number, &mut problems)
+        .filter(|tree| is_list(tree, &mut problems))
+        .and_then(|tree| plan_list(&tree, plan, situation, &mut problems));
     problems.finish(steps)
 }
 
-fn try_load_steps(
-    text: &str,
-    number: usize,
+/// Checks and plans an assertion that was typed for a testnet that runs.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub fn load_typed(
+    typed: &Typed<'_>,
+    plan: &Plan,
+    situation: &Situation,
+) -> Result<Vec<PlannedStep>, Problems> {
+    let mut problems = Collector::new();
+    let steps = typed
+        .tree(&mut problems)
+        .and_then(|tree| plan_list(&tree, plan, situation, &mut problems));
+    problems.finish(steps)
+}
+
+/// Says what is wanted where somebody gives something else than a list.
+fn is_list(tree: &tree::Tree, problems: &mut Collector) -> bool {
+    let tree::Kind::Map(_) = &tree.kind else {
+        return true;
+    };
+    let is_topology = ["nodes", "scenario"]
+        .iter()
+        .any(|key| tree.get(key).is_some());
+    let (message, help) = if is_topology {
+        (
+            "this is a topology, and a list of steps is wanted",
+            "give the steps alone, as they stand under `scenario:`; `netsplit test` runs a topology",
+        )
+    } else {
+        (
+            "a list of steps is wanted, not a mapping",
+            "begin each step with `- `, e.g. `- heal: cut`",
+        )
+    };
+    let start = Span {
+        len: 0,
+        ..tree.span
+    };
+    problems.report(start, Fault::new(message).help(help));
+    false
+}
+
+fn plan_list(
+    tree: &tree::Tree,
     plan: &Plan,
     situation: &Situation,
     problems: &mut Collector,
 ) -> Option<Vec<PlannedStep>> {
-    let tree = yaml::read(text, number, problems)?;
     let schema = schema();
     let rule = schema::steps_schema(&schema);
     let whole = serde_json::json!({ "$defs": schema.get("$defs"), "items": rule.get("items") });
     let list = serde_json::json!({ "type": "array", "items": rule.get("items") });
-    let fitting = shape::Walker::new(&whole, problems).walk(&list, "Topology", &tree)?;
-    let damage = shape::damaged_steps(Some(&tree), Some(&fitting));
+    let fitting = shape::Walker::new(&whole, problems).walk(&list, "Topology", tree)?;
+    let damage = shape::damaged_steps(Some(tree), Some(&fitting));
     let steps: Steps = fill(&fitting, problems)?;
-    planner::plan_steps(&steps.0, &tree, plan, situation, damage, problems)
+    planner::plan_steps(&steps.0, tree, plan, situation, damage, problems)
 }
 
 /// Fills a type from what fits the schema. A refusal here means that schema and types disagree: it is reported all the same.

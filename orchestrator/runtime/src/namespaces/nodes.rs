@@ -52,10 +52,15 @@ pub(super) fn log(directory: &Path, node: &NodeName) -> PathBuf {
 /// # Errors
 /// When it cannot be made, or made private.
 pub(super) fn private(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
+    let create = || DirBuilder::new().mode(0o700).create(path);
+    let created = match (create(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(parent)?;
+            create()
+        }
+        (created, _) => created,
+    };
+    match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::set_permissions(path, Permissions::from_mode(0o700))
         }
@@ -114,8 +119,7 @@ mod tests {
     #[test]
     fn a_directory_is_made_private_even_if_it_was_there() {
         let home = tempfile::tempdir().unwrap();
-        for path in [home.path().join("a/b"), home.path().join("c")] {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for path in [home.path().join("a/b/c"), home.path().join("d")] {
             for _ in 0..2 {
                 private(&path).unwrap();
                 let mode = fs::metadata(&path).unwrap().permissions().mode();

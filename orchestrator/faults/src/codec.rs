@@ -17,6 +17,25 @@ const TRUSTED: usize = 64 * 1024;
 pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, message)?;
+    with_length(frame)
+}
+
+/// [`Message::Events`](crate::protocol::Message::Events) as a frame, of records that are JSON already, separated by commas.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn events(node: &str, incarnation: u64, records: &[u8]) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    frame.extend(br#"{"type":"events","body":{"node":"#);
+    serde_json::to_writer(&mut frame, node)?;
+    frame.extend(format!(r#","incarnation":{incarnation},"records":["#).into_bytes());
+    frame.extend_from_slice(records);
+    frame.extend(b"]}}");
+    with_length(frame)
+}
+
+/// Fills in the length, for which room was left.
+fn with_length(mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
     let length = u32::try_from(frame.len() - 4)
         .ok()
         .filter(|length| *length <= MAX_FRAME);
@@ -94,6 +113,19 @@ mod tests {
                 matches!(read, Message::Reply { id: 7, body: ReplyBody::State(got) } if got == state)
             );
         }
+    }
+
+    #[test]
+    fn events_are_written_as_any_message() {
+        let records = vec![json!({"seq": 1}), json!({"seq": 2, "x": "é"})];
+        let text = format!("{},{}", records[0], records[1]);
+        let message = Message::Events {
+            node: "full-\"1".to_owned(),
+            incarnation: 7,
+            records,
+        };
+        let written = events("full-\"1", 7, text.as_bytes()).unwrap();
+        assert_eq!(written, encode(&message).unwrap());
     }
 
     #[test]

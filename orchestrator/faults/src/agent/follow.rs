@@ -3,9 +3,12 @@
 //! A client that reads slowly slows the streams down to its pace; what a node then has to forget it says itself, with an
 //! `events_lost` record.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -87,7 +90,6 @@ async fn one(directory: watch::Receiver<Option<Arc<Directory>>>, node: Arc<Node>
             }
             Err(reason) => {
                 tracing::debug!(node = node.name, reason, "no event stream");
-                node.forget();
             }
         }
         tokio::time::sleep(pause).await;
@@ -137,21 +139,11 @@ async fn read(
     loop {
         match response.chunk().await {
             Ok(Some(bytes)) => {
-                let (records, end) = lines.push(&bytes);
-                for records in batches(records) {
-                    if let Some(seq) = records.last().and_then(|record| record["seq"].as_u64()) {
-                        place.after = seq;
-                    }
-                    let node = node.name.clone();
-                    send(
-                        sink,
-                        &Message::Events {
-                            node,
-                            incarnation,
-                            records,
-                        },
-                    )
-                    .await?;
+                let (batches, end) = lines.push(&bytes);
+                for batch in batches {
+                    place.after = batch.last_seq().unwrap_or(place.after);
+                    let frame = codec::events(&node.name, incarnation, &batch.records);
+                    hand_on(sink, frame).await?;
                 }
                 if let Some(reason) = end {
                     return Ok(reason);
@@ -164,25 +156,43 @@ async fn read(
 }
 
 async fn send(sink: &Sink, message: &Message) -> Result<(), Gone> {
-    let frame = codec::encode(message).map_err(|_| Gone)?;
+    hand_on(sink, codec::encode(message)).await
+}
+
+async fn hand_on(sink: &Sink, frame: io::Result<Vec<u8>>) -> Result<(), Gone> {
+    let frame = frame.map_err(|_| Gone)?;
     sink.frames.send(frame).await.map_err(|_| Gone)
 }
 
-/// Splits records so that no message is much longer than a batch.
-fn batches(records: Vec<(usize, Value)>) -> Vec<Vec<Value>> {
-    let mut batches: Vec<Vec<Value>> = Vec::new();
-    let mut room = 0;
-    for (length, record) in records {
-        match batches.last_mut() {
-            Some(batch) if length <= room => batch.push(record),
-            _ => {
-                room = BATCH;
-                batches.push(vec![record]);
-            }
+/// Records as the node wrote them, separated by commas: they are checked, but neither taken apart nor put together again.
+#[derive(Default)]
+struct Batch {
+    records: Vec<u8>,
+    /// Where the last record begins.
+    last: usize,
+}
+
+impl Batch {
+    fn push(&mut self, record: &[u8]) {
+        if !self.records.is_empty() {
+            self.records.push(b',');
         }
-        room = room.saturating_sub(length);
+        self.last = self.records.len();
+        self.records.extend_from_slice(record);
     }
-    batches
+
+    fn has_room(&self, length: usize) -> bool {
+        self.records.len() + length <= BATCH
+    }
+
+    fn last_seq(&self) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Record {
+            seq: u64,
+        }
+        let record: Record = serde_json::from_slice(&self.records[self.last..]).ok()?;
+        Some(record.seq)
+    }
 }
 
 /// Bytes becoming lines.
@@ -192,51 +202,122 @@ struct Lines {
 }
 
 impl Lines {
-    /// The records that are whole now, with their lengths, and why the stream cannot be read on, if it cannot.
-    fn push(&mut self, bytes: &[u8]) -> (Vec<(usize, Value)>, Option<String>) {
+    /// The records that are whole now, in pieces not much longer than a batch, and why the stream cannot be read on, if it
+    /// cannot.
+    fn push(&mut self, bytes: &[u8]) -> (Vec<Batch>, Option<String>) {
         self.rest.extend_from_slice(bytes);
-        let mut records = Vec::new();
+        let mut batches: Vec<Batch> = Vec::new();
         let mut start = 0;
         while let Some(length) = self.rest[start..].iter().position(|byte| *byte == b'\n') {
-            let line = &self.rest[start..start + length];
+            let line = self.rest[start..start + length].trim_ascii();
             start += length + 1;
-            if line.iter().all(u8::is_ascii_whitespace) {
+            if line.is_empty() {
                 continue;
             }
-            match serde_json::from_slice(line) {
-                Ok(record) => records.push((length, record)),
-                Err(error) => return (records, Some(format!("an event is not JSON: {error}"))),
+            if let Err(error) = serde_json::from_slice::<Checked>(line) {
+                return (batches, Some(format!("an event is not JSON: {error}")));
+            }
+            match batches.last_mut() {
+                Some(batch) if batch.has_room(line.len()) => batch.push(line),
+                _ => {
+                    batches.push(Batch::default());
+                    batches.last_mut().expect("just pushed").push(line);
+                }
             }
         }
-        self.rest.drain(..start);
+        // There are as many of these as nodes: what one burst needed is not kept.
+        self.rest = self.rest.split_off(start);
         let end = (self.rest.len() > LINE).then(|| "an event is too long".to_owned());
-        (records, end)
+        (batches, end)
+    }
+}
+
+/// Any JSON value: checked as strictly as a reader will who keeps it, depth and numbers included, and not kept.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn records(batches: &[Batch]) -> Vec<Value> {
+        let parse = |batch: &Batch| -> Vec<Value> {
+            let text = String::from_utf8(batch.records.clone()).unwrap();
+            serde_json::from_str(&format!("[{text}]")).unwrap()
+        };
+        batches.iter().flat_map(parse).collect()
+    }
 
     proptest! {
         #[test]
         fn records_do_not_depend_on_where_chunks_end(sizes in prop::collection::vec(1_usize..40, 1..20)) {
-            let text: String = (1..=20).map(|seq| format!("{}\n", json!({"seq": seq, "x": "é\n"}))).collect();
+            let text: String = (1..=20).map(|seq| format!("{}\r\n\n", json!({"seq": seq, "x": "é\n"}))).collect();
             let mut lines = Lines::default();
-            let mut found = Vec::new();
+            let (mut found, mut last) = (Vec::new(), None);
             let mut bytes = text.as_bytes();
             for size in sizes.iter().cycle() {
                 let (now, later) = bytes.split_at((*size).min(bytes.len()));
-                let (records, end) = lines.push(now);
+                let (batches, end) = lines.push(now);
                 prop_assert!(end.is_none());
-                found.extend(records.into_iter().filter_map(|(_, record)| record["seq"].as_u64()));
+                found.extend(records(&batches).into_iter().filter_map(|record| record["seq"].as_u64()));
+                last = batches.last().map_or(last, Batch::last_seq);
                 bytes = later;
                 if bytes.is_empty() { break }
             }
             prop_assert_eq!(found, (1..=20).collect::<Vec<u64>>());
+            prop_assert_eq!(last, Some(20));
         }
     }
 
@@ -244,21 +325,42 @@ mod tests {
     fn a_line_without_end_and_a_line_that_is_not_json_end_the_stream() {
         let mut lines = Lines::default();
         assert!(lines.push(&vec![b'x'; LINE + 1]).1.is_some());
-        let (records, end) = Lines::default().push(b"{\"seq\":1}\nnonsense\n");
-        assert_eq!((records.len(), end.is_some()), (1, true));
+        let (batches, end) = Lines::default().push(b"{\"seq\":1}\nnonsense\n");
+        assert_eq!((records(&batches).len(), end.is_some()), (1, true));
+    }
+
+    /// What is handed on unread must not break the stream of whoever reads it.
+    #[test]
+    fn what_a_reader_would_refuse_is_refused() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for bad in [
+            "1e999",
+            "{\"a\":1}{}",
+            "\"\\ud800\"",
+            "{1:2}",
+            "[1,]",
+            &deep,
+        ] {
+            assert!(serde_json::from_str::<Value>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<Checked>(bad).is_err(), "{bad}");
+        }
+        assert!(serde_json::from_slice::<Checked>(b"\"\xff\"").is_err());
+        for good in ["null", "[true,-1,2,0.5,\"x\\n\",{\"a\":{}}]"] {
+            assert!(serde_json::from_str::<Checked>(good).is_ok(), "{good}");
+        }
     }
 
     #[test]
     fn batches_keep_order_and_size() {
-        let records = (0..10).map(|n| (BATCH / 3, json!(n))).collect();
-        let batches = batches(records);
+        let line = |n: u64| format!("{}\n", json!({"seq": n, "x": "x".repeat(BATCH / 3 - 30)}));
+        let text: String = (0..10).map(line).collect();
+        let (batches, end) = Lines::default().push(text.as_bytes());
+        assert!(end.is_none());
+        let seqs = |batch: &Batch| records(std::slice::from_ref(batch)).len();
+        assert_eq!(batches.iter().map(seqs).collect::<Vec<_>>(), [3, 3, 3, 1]);
         assert_eq!(
-            batches.iter().map(Vec::len).collect::<Vec<_>>(),
-            [3, 3, 3, 1]
-        );
-        assert_eq!(
-            batches.concat(),
-            (0..10).map(|n| json!(n)).collect::<Vec<_>>()
+            batches.iter().map(Batch::last_seq).collect::<Vec<_>>(),
+            [2, 5, 8, 9].map(Some)
         );
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
     sync::{Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
 };
@@ -79,8 +79,10 @@ pub(super) async fn serve(
 
 async fn write(
     mut queue: mpsc::Receiver<Vec<u8>>,
-    mut writer: impl AsyncWrite + Send + Unpin,
+    writer: impl AsyncWrite + Send + Unpin,
 ) -> io::Result<()> {
+    // A thousand nodes have a thousand small things to tell at once.
+    let mut writer = BufWriter::with_capacity(64 * 1024, writer);
     while let Some(frame) = queue.recv().await {
         writer.write_all(&frame).await?;
         if queue.is_empty() {

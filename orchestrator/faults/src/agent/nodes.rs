@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{
-    Client, Response,
+    Client, RequestBuilder, Response,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde_json::{Value, json};
@@ -106,9 +106,9 @@ impl Directory {
                 .header(AUTHORIZATION, self.authorisation.clone())
                 .header(CONTENT_TYPE, "application/json")
                 .body(request.to_string());
-            let response = request.send().await.map_err(|error| chain(&error))?;
+            let response = node.sent(request).await?;
             let status = response.status().as_u16();
-            let body = body(response).await?;
+            let body = body(response).await.inspect_err(|_| node.forget())?;
             // A refusal (401, 404) has no document.
             let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
             Ok((
@@ -117,11 +117,7 @@ impl Directory {
             ))
         };
         match tokio::time::timeout(timeout.min(LONGEST), call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                node.forget();
-                Err(error)
-            }
+            Ok(result) => result,
             Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
         }
     }
@@ -136,7 +132,7 @@ impl Directory {
             .client(node)?
             .get(url)
             .header(AUTHORIZATION, self.authorisation.clone());
-        let response = request.send().await.map_err(|error| chain(&error))?;
+        let response = node.sent(request).await?;
         match response.status().as_u16() {
             200 => Ok(response),
             status => Err(format!("the node answered `/events` with status {status}")),
@@ -191,6 +187,17 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
     }
+
+    /// Sends a request. What became of an old connection may have become of the others; where there was none to begin with,
+    /// nothing is let go of: a node that is not up yet is tried often, and a client is not free.
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, String> {
+        request.send().await.map_err(|error| {
+            if !error.is_connect() {
+                self.forget();
+            }
+            chain(&error)
+        })
+    }
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, String> {
@@ -213,4 +220,61 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::protocol::{AgentNode, Secret};
+
+    fn directory(port: u16) -> (Directory, Arc<Node>) {
+        let node = AgentNode {
+            name: "a".to_owned(),
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
+        let configure = Configure {
+            run: "test".to_owned(),
+            device: None,
+            subnet: (Ipv4Addr::LOCALHOST.into(), 8),
+            rpc_user: "u".to_owned(),
+            rpc_password: Secret("p".to_owned()),
+            rpc_port: port,
+            probe_port: 9,
+            nodes: vec![node],
+        };
+        let directory = Directory::new(&configure, None).unwrap();
+        let node = directory.get("a").unwrap();
+        (directory, node)
+    }
+
+    fn has_client(node: &Node) -> bool {
+        node.client.lock().unwrap().is_some()
+    }
+
+    /// A node that is not up yet is tried again and again; one that breaks off may be gone with all its connections.
+    #[tokio::test]
+    async fn connections_are_let_go_of_when_one_breaks_but_not_when_none_is_made() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (directory, node) = directory(listener.local_addr().unwrap().port());
+        let call = || directory.call(&node, "x", json!([]), CONNECT);
+        let breaks_off = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 16]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(call(), breaks_off);
+        assert!(answer.is_err() && !has_client(&node), "{answer:?}");
+        drop(listener);
+        let answer = call().await;
+        assert!(answer.is_err() && has_client(&node), "{answer:?}");
+    }
 }

@@ -178,6 +178,24 @@ fn broadcast_and_multicast_stay_on_their_side_of_a_cut() {
 }
 
 #[test]
+fn one_broadcast_reaches_hundreds() {
+    everywhere("one_broadcast_reaches_hundreds", || {
+        const COUNT: u16 = 300;
+        let router = Router::new(COUNT);
+        let sockets: Vec<_> = (1..=COUNT).map(|node| router.udp(node, PORT)).collect();
+        for _ in 0..3 {
+            say(&sockets[0], Ipv4Addr::BROADCAST, PORT, 1);
+        }
+        for socket in &sockets[1..] {
+            for _ in 0..3 {
+                let (_, from) = socket.recv_from(&mut [0; 16]).unwrap();
+                assert_eq!(from.ip(), address(1));
+            }
+        }
+    });
+}
+
+#[test]
 fn a_node_that_is_down_neither_hears_nor_is_heard() {
     everywhere("a_node_that_is_down_neither_hears_nor_is_heard", || {
         let (router, sockets) = segment();

@@ -161,6 +161,7 @@ impl Router {
             router.plug(&mut netlink, node);
             router.segment.attach(address(node), device(node));
         }
+        router.greet();
         let relay = Relay::open(router.segment.clone()).unwrap();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -170,6 +171,27 @@ impl Router {
             panic!("the relay ended: {error}");
         });
         router
+    }
+
+    /// Waits until every cable carries packets both ways: the kernel makes its ends ready some time after both are up, and
+    /// drops what is sent before.
+    fn greet(&self) {
+        let router = self.udp(0, 7);
+        router.set_read_timeout(Some(MOMENT / 10)).unwrap();
+        for node in 1..=u16::try_from(self.nodes.len()).unwrap() {
+            let socket = self.udp(node, 7);
+            socket.set_read_timeout(Some(MOMENT / 10)).unwrap();
+            let begin = Instant::now();
+            loop {
+                socket.send_to(b"hello", (address(0), 7)).unwrap();
+                let heard = router.recv_from(&mut [0; 8]);
+                router.send_to(b"hello", (address(node), 7)).unwrap();
+                if heard.is_ok() && socket.recv_from(&mut [0; 8]).is_ok() {
+                    break;
+                }
+                assert!(begin.elapsed() < PATIENCE, "node {node} hears nothing");
+            }
+        }
     }
 
     fn plug(&self, netlink: &mut Netlink, node: u16) {

@@ -13,16 +13,56 @@ use crate::Timestamp;
 /// An ordered pair of addresses.
 type Pair = (IpAddr, IpAddr);
 
+/// Who drops from whom, for looking up.
+#[derive(Debug, Default)]
+struct Table {
+    drops: Vec<Directed>,
+}
+
+/// One drop of one cut.
+#[derive(Debug)]
+struct Directed {
+    cut: String,
+    /// Its place in the cut.
+    place: usize,
+    from: BTreeSet<IpAddr>,
+    to: BTreeSet<IpAddr>,
+}
+
+impl Table {
+    fn of(table: &LinkTable) -> Self {
+        let drops = table.cuts.iter().flat_map(|cut| {
+            cut.drops.iter().enumerate().map(|(place, drop)| Directed {
+                cut: cut.id.clone(),
+                place,
+                from: drop.from.iter().copied().collect(),
+                to: drop.to.iter().copied().collect(),
+            })
+        });
+        Self {
+            drops: drops.collect(),
+        }
+    }
+
+    /// The first drop that a packet of this ordered pair meets.
+    fn first(&self, (from, to): Pair) -> Option<&Directed> {
+        self.drops
+            .iter()
+            .find(|drop| drop.from.contains(&from) && drop.to.contains(&to))
+    }
+}
+
 /// The links' state.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     table: LinkTable,
+    in_force: Table,
     /// Since when the table is in force.
     since: Timestamp,
     /// Packets of probes dropped, by cut and place of the drop in it.
     probes: BTreeMap<(String, usize), u64>,
-    /// How long each pair was open before the table in force.
-    open: BTreeMap<Pair, Duration>,
+    /// The tables before, and how long each was in force.
+    past: Vec<(Table, Duration)>,
     /// Pairs that pass whatever the table says.
     pub(super) leaks: BTreeSet<Pair>,
     /// Pairs that never pass.
@@ -35,11 +75,9 @@ pub(super) struct Links {
 
 impl Links {
     /// Takes a table and answers as an enforcer does.
-    pub(super) fn apply(&mut self, table: LinkTable, now: Timestamp, all: &[IpAddr]) -> Applied {
-        for pair in pairs(all, all) {
-            let open = self.open_for(pair, now);
-            self.open.insert(pair, open);
-        }
+    pub(super) fn apply(&mut self, table: LinkTable, now: Timestamp) -> Applied {
+        let before = std::mem::replace(&mut self.in_force, Table::of(&table));
+        self.past.push((before, now - self.since));
         let kept = |id: &str| table.cuts.iter().any(|cut| cut.id == id);
         self.probes.retain(|(id, _), _| kept(id));
         self.table = table;
@@ -62,27 +100,13 @@ impl Links {
         }
     }
 
-    /// Whether the table drops packets of this ordered pair.
-    fn cut(&self, pair: Pair) -> bool {
-        self.drops(pair).next().is_some()
-    }
-
-    fn drops(&self, (from, to): Pair) -> impl Iterator<Item = (String, usize)> + '_ {
-        self.table.cuts.iter().flat_map(move |cut| {
-            let matching = move |drop: &netsplit_faults::link::Drop| {
-                drop.from.contains(&from) && drop.to.contains(&to)
-            };
-            cut.drops
-                .iter()
-                .enumerate()
-                .filter(move |(_, drop)| matching(drop))
-                .map(move |(place, _)| (cut.id.clone(), place))
-        })
-    }
-
     /// Whether packets of this ordered pair arrive.
     pub(super) fn passes(&self, pair: Pair) -> bool {
-        self.leaks.contains(&pair) || !(self.broken.contains(&pair) || self.cut(pair))
+        self.passes_under(&self.in_force, pair)
+    }
+
+    fn passes_under(&self, table: &Table, pair: Pair) -> bool {
+        self.leaks.contains(&pair) || !(self.broken.contains(&pair) || table.first(pair).is_some())
     }
 
     /// Sends probe packets; returns whether they arrive, and counts them where they do not.
@@ -91,8 +115,8 @@ impl Links {
             return true;
         }
         // A packet meets the first rule that drops it and no other.
-        let first = self.drops(pair).next();
-        if let Some(key) = first {
+        if let Some(drop) = self.in_force.first(pair) {
+            let key = (drop.cut.clone(), drop.place);
             *self.probes.entry(key).or_default() += packets;
         }
         false
@@ -100,12 +124,12 @@ impl Links {
 
     /// For how long this ordered pair has been open so far.
     pub(super) fn open_for(&self, pair: Pair, now: Timestamp) -> Duration {
-        let before = self.open.get(&pair).copied().unwrap_or_default();
-        if self.passes(pair) {
-            before + (now - self.since)
-        } else {
-            before
-        }
+        let before = self.past.iter().map(|(table, length)| (table, *length));
+        before
+            .chain([(&self.in_force, now - self.since)])
+            .filter(|(table, _)| self.passes_under(table, pair))
+            .map(|(_, length)| length)
+            .sum()
     }
 
     /// What an enforcer would have counted by now.

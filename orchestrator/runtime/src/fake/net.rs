@@ -104,6 +104,8 @@ pub(super) struct State {
     ended: bool,
     quiet: bool,
     nodes: BTreeMap<NodeName, FakeNode>,
+    names: BTreeMap<IpAddr, NodeName>,
+    pub(super) verbs_take: Duration,
     pub(super) links: Links,
     /// Open probe windows: who was heard, by receiver and round.
     pub(super) heard: BTreeMap<(NodeName, String), BTreeMap<IpAddr, (u32, u32)>>,
@@ -116,6 +118,10 @@ pub(super) struct State {
 /// One node, as far as the fake knows it.
 #[derive(Clone, Debug)]
 pub(super) struct FakeNode {
+    /// Its place in the plan.
+    place: u64,
+    is_dns_seed: bool,
+    max_peers: usize,
     pub(super) state: NodeState,
     pub(super) address: IpAddr,
     incarnation: u64,
@@ -242,6 +248,11 @@ impl FakeNet {
         self.state().links.protocol_rate = Some(rate);
     }
 
+    /// From now on it takes this long to change a node's process; no time unless told.
+    pub fn verbs_take(&self, length: Duration) {
+        self.state().verbs_take = length;
+    }
+
     /// What teardown will say it could not remove.
     pub fn leave_behind(&self, left: Vec<String>) {
         self.state().left = left;
@@ -321,8 +332,11 @@ impl FakeNet {
             started: self.now(),
         };
         let mut state = self.state();
-        for (name, address) in &info.addresses {
-            state.nodes.insert(name.clone(), FakeNode::new(*address));
+        for (place, node) in info.plan.nodes.iter().enumerate() {
+            let address = info.addresses[&node.name];
+            let fake = FakeNode::new(place as u64, address, node);
+            state.nodes.insert(node.name.clone(), fake);
+            state.names.insert(address, node.name.clone());
         }
         state.ownership = Some(launch.ownership);
         state.info = Some(info.clone());
@@ -339,6 +353,7 @@ impl FakeNet {
         Some(RunSummary {
             run: info.run.clone(),
             name: info.name.clone(),
+            runtime: info.runtime.clone(),
             state: if state.detached { "detached" } else { "owned" }.into(),
             nodes: state
                 .nodes
@@ -349,39 +364,38 @@ impl FakeNet {
         })
     }
 
-    /// A node's process started: it says so, and connects to every running node it can reach both ways.
+    /// A node's process started: it says so, and connects to the running nodes it can reach both ways, as many as it may
+    /// have peers, those that come before it in the order of names first.
     pub(super) fn started(&self, name: &NodeName) {
-        let (quiet, plan, peers) = {
+        let (premine, peers) = {
             let mut state = self.state();
             let node = state.node_mut(name);
             node.state = NodeState::Running;
             node.incarnation += 1;
             node.seq = 0;
-            let own = node.address;
-            let peers: Vec<_> = state
-                .nodes
-                .iter()
+            let (own, most) = (node.address, node.max_peers);
+            let premine = state.info.as_ref().map(|info| info.plan.chain.premine);
+            let before = state.nodes.range::<NodeName, _>(..name).rev();
+            let after = state.nodes.range::<NodeName, _>(name..).rev();
+            let peers: Vec<_> = before
+                .chain(after)
                 .filter(|(other, node)| *other != name && node.state == NodeState::Running)
                 .filter(|(_, node)| {
                     state.links.passes((own, node.address))
                         && state.links.passes((node.address, own))
                 })
-                .map(|(other, node)| (other.clone(), node.address))
+                .map(|(other, _)| other.clone())
+                .take(most)
                 .collect();
-            (
-                state.quiet,
-                state.info.as_ref().map(|info| info.plan.clone()),
-                peers,
-            )
+            (premine.filter(|_| !state.quiet), peers)
         };
-        let Some(plan) = plan.filter(|_| !quiet) else {
+        let Some(premine) = premine else {
             return;
         };
-        self.say_started(name, plan.chain.premine);
-        let find = |name: &NodeName| plan.nodes.iter().find(|node| node.name == *name);
-        for (peer, _) in peers {
-            self.connect(name, find(name), &peer);
-            self.connect(&peer, find(&peer), name);
+        self.say_started(name, premine);
+        for peer in peers {
+            self.connect(name, &peer);
+            self.connect(&peer, name);
         }
     }
 
@@ -399,15 +413,15 @@ impl FakeNet {
     }
 
     /// Lets a node say that it is connected with another; a DNS seed says that it reached it.
-    fn connect(&self, name: &NodeName, planned: Option<&PlannedNode>, other: &NodeName) {
-        let (number, ip) = {
+    fn connect(&self, name: &NodeName, other: &NodeName) {
+        let (is_dns_seed, number, ip) = {
             let mut state = self.state();
-            let number = state.nodes.keys().position(|key| key == other).unwrap_or(0) as u64;
+            let is_dns_seed = state.node_mut(name).is_dns_seed;
             let node = state.node_mut(other);
-            (number + 1 + 1000 * node.incarnation, node.address)
+            (is_dns_seed, node.number(), node.address)
         };
         let address = std::net::SocketAddr::new(ip, P2P_PORT).to_string();
-        if planned.is_some_and(|node| node.roles.contains(&Role::DnsSeed)) {
+        if is_dns_seed {
             self.emit(
                 name,
                 Event::DnsNodeReached {
@@ -538,19 +552,32 @@ impl State {
         self.nodes.get(name)
     }
 
+    /// The node with this address.
+    pub(super) fn at(&self, address: IpAddr) -> Option<(&NodeName, &FakeNode)> {
+        self.nodes.get_key_value(self.names.get(&address)?)
+    }
+
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&NodeName, &FakeNode)> {
         self.nodes.iter()
     }
 }
 
 impl FakeNode {
-    const fn new(address: IpAddr) -> Self {
+    fn new(place: u64, address: IpAddr, planned: &PlannedNode) -> Self {
         Self {
+            place,
+            is_dns_seed: planned.roles.contains(&Role::DnsSeed),
+            max_peers: usize::from(planned.peers.max),
             state: NodeState::Planned,
             address,
             incarnation: 0,
             seq: 0,
             log: Vec::new(),
         }
+    }
+
+    /// The number by which others know a connection with this start of it.
+    const fn number(&self) -> u64 {
+        self.place + 1 + 10_000 * self.incarnation
     }
 }

@@ -99,8 +99,7 @@ impl Testnet for FakeTestnet {
             table: table.clone(),
         })?;
         let now = self.net.now();
-        let addresses: Vec<IpAddr> = self.info.addresses.values().copied().collect();
-        Ok(self.net.state().links.apply(table, now, &addresses))
+        Ok(self.net.state().links.apply(table, now))
     }
 
     async fn counters(&self) -> Result<Counters, RuntimeError> {
@@ -115,6 +114,10 @@ impl Testnet for FakeTestnet {
             verb,
         })?;
         self.known(node)?;
+        let length = self.net.state().verbs_take;
+        if !length.is_zero() {
+            tokio::time::sleep(length).await;
+        }
         match verb {
             NodeVerb::Kill => self.net.ended(node, NodeState::Exited, Some(137)),
             NodeVerb::Stop => self.net.ended(node, NodeState::Exited, Some(0)),
@@ -240,10 +243,7 @@ fn send(state: &mut State, node: &NodeName, params: Value) -> Result<Value, Call
 
 /// Datagrams need one direction, a connection both; a probe is only heard inside its window.
 fn probe(state: &mut State, from: IpAddr, to: IpAddr, send: &ProbeSend) -> ProbeTarget {
-    let receiver = state
-        .nodes()
-        .find(|(_, node)| node.address == to)
-        .map(|(name, node)| (name.clone(), node.state));
+    let receiver = state.at(to).map(|(name, node)| (name.clone(), node.state));
     let arrives = state.links.probe((from, to), u64::from(send.datagrams) + 1);
     let answers = arrives && state.links.probe((to, from), 1);
     let window = receiver

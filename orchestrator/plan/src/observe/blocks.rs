@@ -1,6 +1,6 @@
 //! What is known of blocks: who follows whom, and when each was first accepted anywhere.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
 
 use super::At;
 
@@ -20,6 +20,12 @@ impl BlockId {
     pub fn short(&self) -> &str {
         let start = self.0.len().saturating_sub(8);
         self.0.get(start..).unwrap_or(&self.0)
+    }
+}
+
+impl Borrow<str> for BlockId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -68,6 +74,13 @@ pub struct Blocks {
 pub struct Gap(pub BlockId);
 
 impl Blocks {
+    /// The block's id, shared where it is known already: every node tells of every block.
+    pub(super) fn id(&self, hash: &str) -> BlockId {
+        self.facts
+            .get_key_value(hash)
+            .map_or_else(|| hash.into(), |(id, _)| id.clone())
+    }
+
     /// Some node accepted a block.
     pub(super) fn accepted(&mut self, tip: &Tip, previous: BlockId, at: At) {
         let fact = self.entry(tip);

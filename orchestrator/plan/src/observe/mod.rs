@@ -87,7 +87,7 @@ impl Observations {
         let Some(view) = self.nodes.get_mut(node) else {
             return;
         };
-        if !view.receive(incarnation, record) {
+        if !view.receive(incarnation, record, &self.blocks) {
             return;
         }
         let at = At(record.time_ns);
@@ -99,15 +99,16 @@ impl Observations {
                 ..
             } => {
                 let tip = Tip {
-                    hash: hash.as_str().into(),
+                    hash: self.blocks.id(hash),
                     height: *height,
                 };
-                self.blocks.accepted(&tip, previous.as_str().into(), at);
+                let previous = self.blocks.id(previous);
+                self.blocks.accepted(&tip, previous, at);
             }
             Event::NodeStarted { tip, height, .. } => {
                 self.blocks.seen(
                     &Tip {
-                        hash: tip.as_str().into(),
+                        hash: self.blocks.id(tip),
                         height: *height,
                     },
                     None,

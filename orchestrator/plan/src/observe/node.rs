@@ -8,7 +8,7 @@ use netsplit_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{At, Tip};
+use super::{At, Blocks, Tip};
 use crate::plan::PlannedNode;
 
 /// Tips a node is remembered to have had: enough to find an instant at which all agreed, however late events arrive.
@@ -50,7 +50,7 @@ pub struct NodeView {
     retired: BTreeSet<u64>,
     seen: BTreeMap<u64, u64>,
     held: VecDeque<Held>,
-    peers: Option<BTreeMap<u64, String>>,
+    peers: Option<BTreeSet<u64>>,
     lost: bool,
 }
 
@@ -67,13 +67,18 @@ impl NodeView {
             retired: BTreeSet::new(),
             seen: BTreeMap::new(),
             held: VecDeque::new(),
-            peers: Some(BTreeMap::new()),
+            peers: Some(BTreeSet::new()),
             lost: false,
         }
     }
 
     /// Takes an event; `false` if it was seen before.
-    pub(super) fn receive(&mut self, incarnation: u64, record: &EventRecord) -> bool {
+    pub(super) fn receive(
+        &mut self,
+        incarnation: u64,
+        record: &EventRecord,
+        blocks: &Blocks,
+    ) -> bool {
         let last = self.seen.get(&incarnation).copied().unwrap_or(0);
         if record.seq <= last {
             return false;
@@ -85,7 +90,7 @@ impl NodeView {
         if record.seq > last + 1 {
             self.lose();
         }
-        self.apply(record);
+        self.apply(record, blocks);
         true
     }
 
@@ -103,10 +108,10 @@ impl NodeView {
 
     fn retire(&mut self) {
         self.retired.extend(self.incarnation.take());
-        self.peers = Some(BTreeMap::new());
+        self.peers = Some(BTreeSet::new());
     }
 
-    fn apply(&mut self, record: &EventRecord) {
+    fn apply(&mut self, record: &EventRecord, blocks: &Blocks) {
         let at = At(record.time_ns);
         match &record.event {
             Event::NodeStarted {
@@ -115,15 +120,15 @@ impl NodeView {
             | Event::TipChanged { hash, height, .. } => {
                 self.hold(
                     Some(Tip {
-                        hash: hash.as_str().into(),
+                        hash: blocks.id(hash),
                         height: *height,
                     }),
                     at,
                 );
             }
-            Event::PeerConnected { peer, address, .. } => {
+            Event::PeerConnected { peer, .. } => {
                 if let Some(peers) = &mut self.peers {
-                    peers.insert(*peer, address.clone());
+                    peers.insert(*peer);
                 }
             }
             Event::PeerDisconnected { peer, .. } => {
@@ -218,7 +223,7 @@ impl NodeView {
     /// Number of handshaken peers; `None` when events were lost.
     #[must_use]
     pub fn peers(&self) -> Option<usize> {
-        self.peers.as_ref().map(BTreeMap::len)
+        self.peers.as_ref().map(BTreeSet::len)
     }
 
     /// Whether events of it were ever lost.

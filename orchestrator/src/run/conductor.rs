@@ -81,12 +81,12 @@ enum Phase {
     Over,
 }
 
-struct Running {
+struct Running<'a> {
     key: StepKey,
     /// `None`: it is not of the scenario.
     planned: Option<PlannedStep>,
     began: Timestamp,
-    step: Box<dyn Step>,
+    step: Box<dyn Step + 'a>,
 }
 
 /// A failure that waits for somebody to blame.
@@ -100,14 +100,15 @@ pub(crate) struct Conductor<'a> {
     stage: Stage<'a>,
     phase: Phase,
     todo: VecDeque<PlannedStep>,
-    current: Option<Running>,
-    background: Vec<(String, Running)>,
+    current: Option<Running<'a>>,
+    background: Vec<(String, Running<'a>)>,
     held: Option<Held>,
     /// Requests of nobody's step: faults that end by themselves.
     own: BTreeSet<Ticket>,
     orders: Orders,
     story: Story,
     next_key: StepKey,
+    /// When it was looked last what is waited for, and what was told of it.
     told: (Timestamp, Option<String>),
     net: &'a dyn Testnet,
     next_event: Option<BoxFuture<'a, Option<NetEvent>>>,
@@ -160,7 +161,7 @@ impl<'a> Conductor<'a> {
             self.stage.timers.insert((deadline, Timer::WholeRun));
         }
         let key = self.key();
-        let step: Box<dyn Step> = if self.orders.fresh {
+        let step: Box<dyn Step + 'a> = if self.orders.fresh {
             let total = self
                 .stage
                 .plan()
@@ -172,12 +173,13 @@ impl<'a> Conductor<'a> {
                 name: "ready".to_owned(),
                 total,
             });
-            Box::new(ready::Readying::new(key))
+            Box::new(ready::Readying::new(key, self.stage.plan()))
         } else {
             Box::new(ready::CatchingUp::new(key))
         };
         self.start(key, None, step);
         self.advance();
+        self.tell_status();
     }
 
     fn key(&mut self) -> StepKey {
@@ -353,7 +355,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Writes down how a step ended.
-    fn record(&mut self, running: Running, ended: Ended) -> Running {
+    fn record(&mut self, running: Running<'a>, ended: Ended) -> Running<'a> {
         if let Some(planned) = &running.planned {
             let prefix = format!("step {} `{}`", planned.index + 1, planned.text);
             let failed = Ended {
@@ -400,7 +402,7 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    fn start(&mut self, key: StepKey, planned: Option<PlannedStep>, step: Box<dyn Step>) {
+    fn start(&mut self, key: StepKey, planned: Option<PlannedStep>, step: Box<dyn Step + 'a>) {
         let running = Running {
             key,
             planned,
@@ -460,15 +462,22 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// Tells what is waited for when that changed.
+    /// Tells what is waited for when that changed. To find out may mean to look at many nodes, so it is not done after every
+    /// event, but some time after the last one for sure.
     fn tell_status(&mut self) {
         let Some(running) = &self.current else { return };
-        let status = running.step.status(&self.stage);
         let now = self.stage.now();
-        if status == self.told.1 || (now - self.told.0) < STATUS_SPACING {
+        let again = self.told.0 + STATUS_SPACING;
+        if now < again {
+            self.stage.timers.insert((again, Timer::Status));
             return;
         }
-        self.told = (now, status.clone());
+        self.told.0 = now;
+        let status = running.step.status(&self.stage);
+        if status == self.told.1 {
+            return;
+        }
+        self.told.1.clone_from(&status);
         let (Some(status), planned) = (status, &running.planned) else {
             return;
         };

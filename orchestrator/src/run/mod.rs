@@ -1,7 +1,7 @@
 //! The runner: carries out a plan against any runtime, tells what happens, and judges. It prints nothing.
 //!
 //! - [`execute`]: the three doors: a whole run (`test`), bringing a testnet up (`up`), driving one that runs.
-//! - [`state`]: what the agent keeps for later commands.
+//! - [`state`]: what the agent keeps for later commands. [`cuts`]: which pairs of nodes are cut.
 //! - `conductor`: the loop: select builds a value, apply is synchronous.
 //! - `stage`: everything a step may touch. `steps`: one file per family of steps.
 //! - `desk`: faults, one change at a time. `evidence`: what shows that a fault is real, and that it is over.
@@ -10,6 +10,7 @@
 
 mod census;
 mod conductor;
+pub mod cuts;
 mod desk;
 mod evidence;
 pub mod execute;

@@ -10,13 +10,15 @@ use futures_util::{future::BoxFuture, stream::FuturesUnordered};
 use netsplit_api::event::{Event, EventRecord};
 use netsplit_plan::{
     observe::{At, Lifecycle, Observations, Query},
-    plan::{NodeName, Plan, PlannedNode},
+    plan::{NodeName, NodeVerb, Plan, PlannedNode},
 };
 use netsplit_runtime::{CallError, NodeState, RuntimeError, Testnet, Timestamp};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::{
     census::Census,
+    cuts::Cuts,
     desk::{Desk, Found, Request, Settled, Ticket},
     evidence::{self, Evidence, Scene},
     execute::EventSink,
@@ -24,6 +26,12 @@ use super::{
     state::{PastCut, RunnerState},
 };
 use crate::event::{RunEvent, RunEventKind};
+
+/// Processes that are being changed at a time: what is above waits. More gains nothing from an engine, and a supervisor
+/// changes this many at once.
+const VERBS: usize = 32;
+/// Calls to nodes in flight at a time, on behalf of steps.
+const CALLS: usize = 64;
 
 /// Names one step under way.
 pub(crate) type StepKey = u64;
@@ -35,6 +43,8 @@ pub(crate) enum Timer {
     WholeRun,
     /// A failure has waited long enough for somebody to blame.
     Blame,
+    /// What is waited for may be told again.
+    Status,
     /// A fault ends by itself.
     FaultEnds(String),
     /// A step asked for it.
@@ -89,11 +99,19 @@ pub(crate) struct Stage<'a> {
     pub(crate) census: Census,
     pub(crate) observations: Observations,
     pub(crate) state: RunnerState,
+    /// The pairs that the faults in force cut.
+    pub(crate) cuts: Cuts,
+    /// How often nodes may have become harder to find: one left, or links changed. Whoever had to find a peer may not have
+    /// to any more.
+    pub(crate) departures: u64,
     pub(crate) desk: Desk,
     pub(crate) ops: FuturesUnordered<BoxFuture<'a, Done>>,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     /// Ids of what runs in the background.
     pub(crate) background: BTreeSet<String>,
+    planned: BTreeMap<&'a NodeName, &'a PlannedNode>,
+    verbs: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
     sink: EventSink,
     seed: u64,
     saving: bool,
@@ -113,11 +131,16 @@ impl<'a> Stage<'a> {
             roster: Arc::new(roster),
             census: Census::default(),
             observations: Observations::new(plan),
+            cuts: state.cuts(),
             state,
+            departures: 0,
             desk: Desk::default(),
             ops: FuturesUnordered::new(),
             timers: BTreeSet::new(),
             background: BTreeSet::new(),
+            planned: plan.nodes.iter().map(|node| (&node.name, node)).collect(),
+            verbs: Arc::new(Semaphore::new(VERBS)),
+            calls: Arc::new(Semaphore::new(CALLS)),
             sink,
             seed: plan.seed,
             saving: false,
@@ -164,10 +187,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn planned(&self, node: &NodeName) -> Option<&'a PlannedNode> {
-        self.plan()
-            .nodes
-            .iter()
-            .find(|planned| planned.name == *node)
+        self.planned.get(node).copied()
     }
 
     /// Tells whoever listens. Nobody has to.
@@ -206,10 +226,40 @@ impl<'a> Stage<'a> {
         method: &'static str,
         params: Value,
     ) {
-        let (net, node) = (self.net, node.clone());
+        let (net, node, calls) = (self.net, node.clone(), Arc::clone(&self.calls));
         self.spawn_for(step, async move {
+            let _turn = calls.acquire().await;
             let answer = net.rpc(&node, method, params).await;
             Outcome::Call(node, answer)
+        });
+    }
+
+    /// Asks a node what an assertion wants to know, on behalf of a step. Only [`Query::Rpc`] is for a node.
+    pub(crate) fn ask_node(&mut self, step: StepKey, query: Query) {
+        let (net, calls) = (self.net, Arc::clone(&self.calls));
+        self.spawn_for(step, async move {
+            let answer = match &query {
+                Query::Rpc { node, method, .. } => {
+                    let _turn = calls.acquire().await;
+                    let answer = net.rpc(node, method, query.params()).await;
+                    answer.map_err(|error| error.to_string())
+                }
+                Query::Reach { .. } => Err("no node can be asked about reach".to_owned()),
+            };
+            Outcome::Answer(query, answer)
+        });
+    }
+
+    /// Changes a node's process, on behalf of a step; `None` starts it for the first time.
+    pub(crate) fn change(&mut self, step: StepKey, node: &NodeName, verb: Option<NodeVerb>) {
+        let (net, node, verbs) = (self.net, node.clone(), Arc::clone(&self.verbs));
+        self.spawn_for(step, async move {
+            let _turn = verbs.acquire().await;
+            let result = match verb {
+                Some(verb) => net.node(&node, verb).await,
+                None => net.join(&node).await,
+            };
+            Outcome::Verb(node, result)
         });
     }
 
@@ -263,8 +313,18 @@ impl<'a> Stage<'a> {
             }
             Presence::Planned | Presence::Running | Presence::Starting => {}
         }
+        let leaves = presence != Presence::Running;
+        if leaves && self.roster.presence(node) == Presence::Running {
+            self.departures += 1;
+        }
         self.roster.set(node, presence);
         self.save();
+    }
+
+    /// The faults in force are others.
+    fn faults_changed(&mut self) {
+        self.cuts = self.state.cuts();
+        self.departures += 1;
     }
 
     /// Asks for a change of links, or for probes, when those before are done.
@@ -288,6 +348,7 @@ impl<'a> Stage<'a> {
             Request::Cut { fault, .. } => {
                 self.state.version += 1;
                 self.state.faults.push(fault.clone());
+                self.faults_changed();
                 let (state, version) = (self.state.clone(), self.state.version);
                 self.spawn(async move { found(evidence::cut(scene, state, version).await) });
                 self.desk.begin(ticket, request, Vec::new());
@@ -297,6 +358,7 @@ impl<'a> Stage<'a> {
                     .into_iter()
                     .partition::<Vec<_>, _>(|fault| ids.contains(&fault.id));
                 self.state.faults = left;
+                self.faults_changed();
                 self.timers.retain(
                     |(_, timer)| !matches!(timer, Timer::FaultEnds(id) if ids.contains(id)),
                 );

@@ -11,6 +11,8 @@ use netsplit_runtime::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cuts::Cuts;
+
 /// The runner's document. Fields are added, never renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -82,16 +84,7 @@ pub struct SentTransaction {
     pub at: Timestamp,
 }
 
-/// An ordered pair of nodes: packets from the first to the second.
-pub type Pair = (NodeName, NodeName);
-
 impl ActiveFault {
-    /// The ordered pairs of nodes it cuts.
-    #[must_use]
-    pub fn cut_pairs(&self) -> BTreeSet<Pair> {
-        cut_pairs(&self.groups, self.one_way)
-    }
-
     fn cut(&self, addresses: &BTreeMap<NodeName, IpAddr>) -> Cut {
         let side = |group: &[NodeName]| -> Vec<IpAddr> {
             group
@@ -111,19 +104,6 @@ impl ActiveFault {
             drops,
         }
     }
-}
-
-/// Ordered pairs of nodes that a partition into these groups cuts.
-#[must_use]
-pub fn cut_pairs(groups: &[Vec<NodeName>], one_way: bool) -> BTreeSet<Pair> {
-    directed(groups.len(), one_way)
-        .flat_map(|(from, to)| {
-            groups[from]
-                .iter()
-                .flat_map(move |a| groups[to].iter().map(move |b| (a.clone(), b.clone())))
-        })
-        .filter(|(from, to)| from != to)
-        .collect()
 }
 
 /// Ordered pairs of groups between which packets are dropped.
@@ -164,13 +144,10 @@ impl RunnerState {
         self.faults.iter().find(|fault| fault.id == id)
     }
 
-    /// Ordered pairs cut by any fault in force.
+    /// The ordered pairs that any fault in force cuts.
     #[must_use]
-    pub fn all_cut_pairs(&self) -> BTreeSet<Pair> {
-        self.faults
-            .iter()
-            .flat_map(ActiveFault::cut_pairs)
-            .collect()
+    pub fn cuts(&self) -> Cuts {
+        Cuts::of(&self.faults)
     }
 
     /// The whole link table these faults make, with this version.
@@ -212,25 +189,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_into_three_drops_both_ways_between_all() {
-        assert_eq!(
-            fault("x", &[&["a"], &["b"], &["c", "d"]], false)
-                .cut_pairs()
-                .len(),
-            10
-        );
-    }
-
-    #[test]
-    fn one_way_drops_from_the_first_group_to_the_second_only() {
-        let pairs = fault("x", &[&["a"], &["b"]], true).cut_pairs();
-        assert_eq!(
-            pairs.into_iter().collect::<Vec<_>>(),
-            [(NodeName("a".to_owned()), NodeName("b".to_owned()))]
-        );
-    }
-
-    #[test]
     fn the_table_keeps_every_fault_apart() {
         let addresses = names(&["a", "b", "c"])
             .into_iter()
@@ -249,7 +207,7 @@ mod tests {
         assert_eq!(table.cuts[0].drops.len(), 2);
         assert_eq!(table.cuts[1].drops.len(), 1);
         assert_eq!(table.cuts[1].drops[0].to.len(), 2);
-        assert_eq!(state.all_cut_pairs().len(), 3);
+        assert_eq!(state.cuts().count(), 3);
     }
 
     #[test]

@@ -168,6 +168,8 @@ impl Conductor<'_> {
                 self.abort(Ended::new(StepStatus::Skipped, message));
             }
             Timer::Blame => self.give_up_waiting(),
+            // Whatever happens, what is waited for is told afterwards.
+            Timer::Status => {}
             Timer::FaultEnds(id) => {
                 let ticket = self.stage.ask(Request::Heal { ids: vec![id] });
                 self.own.insert(ticket);

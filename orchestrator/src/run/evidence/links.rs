@@ -11,7 +11,10 @@ use netsplit_runtime::Testnet;
 use serde::Serialize;
 
 use super::probe::{self, Heard};
-use crate::run::{roster::Roster, state::Pair};
+use crate::run::{
+    cuts::{Cuts, Pair},
+    roster::Roster,
+};
 
 /// How long pairs that should be open are probed again before they count as closed. A loaded machine must not give a
 /// false alarm; what arrives over a cut pair is proof at once.
@@ -34,10 +37,10 @@ pub(crate) enum Expected {
 
 impl Expected {
     /// How a pair should be while these pairs are cut.
-    pub(crate) fn of(pair: &Pair, cut: &BTreeSet<Pair>) -> Self {
-        if cut.contains(pair) {
+    pub(crate) fn of((from, to): &Pair, cut: &Cuts) -> Self {
+        if cut.is_cut(from, to) {
             Self::Silent
-        } else if cut.contains(&(pair.1.clone(), pair.0.clone())) {
+        } else if cut.is_cut(to, from) {
             Self::Datagrams
         } else {
             Self::Open
@@ -111,7 +114,7 @@ pub(crate) async fn verify(
     net: &dyn Testnet,
     roster: &Roster,
     pairs: BTreeSet<Pair>,
-    cut: &BTreeSet<Pair>,
+    cut: &Cuts,
 ) -> Probes {
     let deadline = net.now() + DEADLINE;
     let ran = roster.running();
@@ -130,15 +133,18 @@ pub(crate) async fn verify(
 
 /// Pairs that are not decided yet, and what is known of the others.
 struct Trial<'a> {
-    cut: &'a BTreeSet<Pair>,
+    cut: &'a Cuts,
     open: BTreeSet<Pair>,
     reasons: BTreeMap<Pair, String>,
     probes: Probes,
 }
 
 impl<'a> Trial<'a> {
-    fn new(pairs: BTreeSet<Pair>, cut: &'a BTreeSet<Pair>) -> Self {
-        let cut_pairs = pairs.iter().filter(|pair| cut.contains(*pair)).count();
+    fn new(pairs: BTreeSet<Pair>, cut: &'a Cuts) -> Self {
+        let cut_pairs = pairs
+            .iter()
+            .filter(|(from, to)| cut.is_cut(from, to))
+            .count();
         let open_pairs = pairs.len() - cut_pairs;
         let probes = Probes {
             cut_pairs,

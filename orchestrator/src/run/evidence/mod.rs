@@ -11,7 +11,6 @@ pub(crate) mod sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -27,8 +26,9 @@ use serde_json::Value;
 
 use self::{links::Probes, sockets::Established};
 use super::{
+    cuts::{Cuts, Pair, count_dropped},
     roster::{Presence, Roster},
-    state::{ActiveFault, Pair, RunnerState},
+    state::{ActiveFault, RunnerState},
 };
 
 /// A change of the link table and what was seen of it.
@@ -37,9 +37,9 @@ pub(crate) struct Evidence {
     /// `cut` or `heal`.
     pub(crate) change: &'static str,
     /// Ordered pairs of nodes that the fault cuts.
-    pub(crate) pairs_intended: usize,
+    pub(crate) pairs_intended: u64,
     /// Of these, how many other faults still cut; for a heal only.
-    pub(crate) pairs_still_cut: usize,
+    pub(crate) pairs_still_cut: u64,
     /// The faults that do.
     pub(crate) still_cut_by: Vec<String>,
     /// The table, as asked for and as read back.
@@ -134,13 +134,13 @@ pub(crate) async fn cut(
 ) -> Result<(Evidence, Timestamp), RuntimeError> {
     let fault = state.faults.last().expect("the caller put it there");
     let began = scene.net.now();
-    let cut = state.all_cut_pairs();
-    let own = fault.cut_pairs();
+    let cut = state.cuts();
+    let own = Cuts::of([fault]);
     let field = Field::new(&scene, std::slice::from_ref(fault));
     let before = sockets::snapshot(scene.net, &field.probed).await;
     let table = apply(&scene, state.table(version, &scene.net.info().addresses)).await?;
     let in_force = scene.net.now();
-    let mut pairs = field.of(&own);
+    let mut pairs = own.among(&field.probed);
     pairs.extend(sample::controls(&field.probed, &field.runs, &cut));
     let probes = links::verify(scene.net, &scene.roster, pairs, &cut).await;
     let after = sockets::snapshot(scene.net, &field.probed).await;
@@ -155,7 +155,7 @@ pub(crate) async fn cut(
         .map(Dropped::from);
     let mut evidence = Evidence {
         change: "cut",
-        pairs_intended: own.len(),
+        pairs_intended: own.count(),
         pairs_still_cut: 0,
         still_cut_by: Vec::new(),
         table,
@@ -192,18 +192,18 @@ pub(crate) async fn heal(
         .map(Dropped::from)
         .collect();
     let field = Field::new(&scene, &ended);
-    let cut = state.all_cut_pairs();
-    let own: BTreeSet<Pair> = ended.iter().flat_map(ActiveFault::cut_pairs).collect();
+    let cut = state.cuts();
+    let own = Cuts::of(&ended);
     let table = apply(&scene, state.table(version, &scene.net.info().addresses)).await?;
-    let probes = links::verify(scene.net, &scene.roster, field.of(&own), &cut).await;
+    let probes = links::verify(scene.net, &scene.roster, own.among(&field.probed), &cut).await;
     let mut evidence = Evidence {
         change: "heal",
-        pairs_intended: own.len(),
-        pairs_still_cut: own.intersection(&cut).count(),
+        pairs_intended: own.count(),
+        pairs_still_cut: own.count_both(&cut),
         still_cut_by: state
             .faults
             .iter()
-            .filter(|fault| !fault.cut_pairs().is_disjoint(&own))
+            .filter(|fault| Cuts::of([*fault]).count_both(&own) > 0)
             .map(|fault| fault.id.clone())
             .collect(),
         table,
@@ -256,15 +256,6 @@ impl Field {
         }
     }
 
-    /// Those of these pairs that are probed.
-    fn of(&self, pairs: &BTreeSet<Pair>) -> BTreeSet<Pair> {
-        pairs
-            .iter()
-            .filter(|(from, to)| self.probed.contains(from) && self.probed.contains(to))
-            .cloned()
-            .collect()
-    }
-
     fn sample(&self, seed: u64) -> Option<Sample> {
         (self.probed.len() < self.named_and_running).then_some(Sample {
             nodes: self.probed.len(),
@@ -291,27 +282,14 @@ async fn apply(scene: &Scene<'_>, table: LinkTable) -> Result<TableEvidence, Run
 
 /// Ordered pairs of addresses cut by any cut of the table.
 fn address_pairs(table: &LinkTable) -> u64 {
-    let pairs: BTreeSet<(IpAddr, IpAddr)> = table
-        .cuts
-        .iter()
-        .flat_map(|cut| &cut.drops)
-        .flat_map(|drop| {
-            drop.from
-                .iter()
-                .flat_map(move |from| drop.to.iter().map(move |to| (*from, *to)))
-        })
-        .collect();
-    pairs.len() as u64
+    let drops = table.cuts.iter().flat_map(|cut| &cut.drops);
+    count_dropped(drops.map(|drop| (drop.from.as_slice(), drop.to.as_slice())))
 }
 
 /// Whether every pair of the fault is cut by others as well, so that another one may count its packets.
 fn is_shadowed(fault: &ActiveFault, all: &[ActiveFault]) -> bool {
-    let others: BTreeSet<Pair> = all
-        .iter()
-        .filter(|other| other.id != fault.id)
-        .flat_map(ActiveFault::cut_pairs)
-        .collect();
-    fault.cut_pairs().is_subset(&others)
+    let others = all.iter().filter(|other| other.id != fault.id);
+    Cuts::of([fault]).are_within(&Cuts::of(others))
 }
 
 fn judge_table(evidence: &mut Evidence) {

@@ -14,7 +14,7 @@ use netsplit_plan::plan::NodeName;
 use netsplit_runtime::Testnet;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::run::state::Pair;
+use crate::run::cuts::Pair;
 
 /// Datagrams to each target, so that one lost to a full queue decides nothing.
 const DATAGRAMS: u32 = 3;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use netsplit_plan::plan::NodeName;
 
-use crate::run::state::Pair;
+use crate::run::cuts::{Cuts, Pair};
 
 /// Above so many nodes a sample of so many is probed (design §5).
 pub(crate) const SAMPLE_ABOVE: usize = 40;
@@ -55,9 +55,9 @@ fn rank(seed: u64, label: &str, node: &NodeName) -> u64 {
 pub(crate) fn controls(
     probed: &BTreeSet<NodeName>,
     runs: &BTreeSet<NodeName>,
-    cut: &BTreeSet<Pair>,
+    cut: &Cuts,
 ) -> BTreeSet<Pair> {
-    let open = |from: &NodeName, to: &NodeName| !cut.contains(&(from.clone(), to.clone()));
+    let open = |from: &NodeName, to: &NodeName| !cut.is_cut(from, to);
     let find = |node: &NodeName, good: &dyn Fn(&NodeName) -> bool| -> Option<NodeName> {
         let ring = |set: &BTreeSet<NodeName>| {
             let after = set.iter().filter(|other| *other > node);
@@ -86,7 +86,6 @@ pub(crate) fn controls(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::state::cut_pairs;
 
     fn group(prefix: &str, count: usize) -> Vec<NodeName> {
         (1..=count)
@@ -113,9 +112,9 @@ mod tests {
     fn every_node_sends_and_receives_a_control_where_one_is_left() {
         let groups = vec![group("a", 3), group("b", 2)];
         let all: BTreeSet<_> = groups.iter().flatten().cloned().collect();
-        let cut = cut_pairs(&groups, false);
+        let cut = Cuts::of_groups(&groups, false);
         let controls = controls(&all, &all, &cut);
-        assert!(controls.is_disjoint(&cut));
+        assert!(controls.iter().all(|(from, to)| !cut.is_cut(from, to)));
         for node in &all {
             assert!(
                 controls.iter().any(|(from, _)| from == node),
@@ -132,8 +131,8 @@ mod tests {
     fn a_lonely_node_has_no_control_and_one_way_leaves_the_way_back() {
         let groups = vec![group("a", 1), group("b", 1)];
         let all: BTreeSet<_> = groups.iter().flatten().cloned().collect();
-        assert!(controls(&all, &all, &cut_pairs(&groups, false)).is_empty());
-        let back = controls(&all, &all, &cut_pairs(&groups, true));
+        assert!(controls(&all, &all, &Cuts::of_groups(&groups, false)).is_empty());
+        let back = controls(&all, &all, &Cuts::of_groups(&groups, true));
         assert_eq!(
             back.into_iter().collect::<Vec<_>>(),
             [(groups[1][0].clone(), groups[0][0].clone())]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::probe::call;
-use crate::run::state::Pair;
+use crate::run::cuts::Cuts;
 
 /// What the kernel's clocks for a connection may be off by: its ticks are up to 10 ms long.
 const TICK: Duration = Duration::from_millis(20);
@@ -89,7 +89,7 @@ pub(crate) fn compare(
     before: &Snapshot,
     after: &Snapshot,
     addresses: &BTreeMap<NodeName, IpAddr>,
-    cut: &BTreeSet<Pair>,
+    cut: &Cuts,
     applied: Timestamp,
     steady: &BTreeSet<NodeName>,
 ) -> Established {
@@ -111,8 +111,8 @@ pub(crate) fn compare(
             let Some(other) = remote(socket).and_then(|address| names.get(&address)) else {
                 continue;
             };
-            let deaf = cut.contains(&((*other).clone(), node.clone()));
-            let unheard = cut.contains(&(node.clone(), (*other).clone()));
+            let deaf = cut.is_cut(other, node);
+            let unheard = cut.is_cut(node, other);
             if steady.contains(*other) && (deaf || unheard) {
                 let now = later.iter().find(|now| same(now, socket));
                 found.judge(node, socket, now, deaf, quiet_for);

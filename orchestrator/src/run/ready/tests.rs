@@ -21,6 +21,19 @@ fn everybody(plan: &Plan) -> BTreeSet<NodeName> {
     plan.nodes.iter().map(|node| node.name.clone()).collect()
 }
 
+/// What is missing when every node was looked at last.
+fn missing(plan: &Plan, census: &Census) -> Option<String> {
+    let mut readiness = Readiness::new(plan, &everybody(plan));
+    for node in &plan.nodes {
+        readiness.look(&node.name, census);
+    }
+    assert_eq!(
+        readiness.is_complete(census),
+        readiness.missing(census).is_none()
+    );
+    readiness.missing(census)
+}
+
 /// Folds events, each said by a node in its first life.
 #[derive(Default)]
 struct Teller {
@@ -65,7 +78,7 @@ impl Teller {
     }
 
     fn missing(&self, plan: &Plan) -> Option<String> {
-        missing(plan, &everybody(plan), &self.census)
+        missing(plan, &self.census)
     }
 }
 
@@ -93,6 +106,52 @@ fn the_status_names_what_is_waited_for_until_nothing_is() {
     expect(&said, "n3 has 0 of 1 peers");
     said.connect("n3", 1);
     assert_eq!(said.missing(&plan), None);
+}
+
+#[test]
+fn of_many_nodes_it_is_told_how_many_are_ready() {
+    let roles: Vec<&[Role]> = vec![&[Role::Full]; 100];
+    let plan = testnet(&roles, 0);
+    let mut said = Teller::default();
+    for place in 0..90 {
+        let node = format!("n{place}");
+        said.start(&node, 0);
+        for peer in 0..if place == 17 { 3 } else { 8 } {
+            said.connect(&node, peer);
+        }
+    }
+    assert_eq!(
+        said.missing(&plan).unwrap(),
+        "89 of 100 nodes ready; n17 has 3 of 8 peers"
+    );
+}
+
+#[test]
+fn whoever_loses_its_peers_while_others_are_waited_for_is_waited_for_again() {
+    let plan = testnet(&[&[Role::Full], &[Role::Full]], 0);
+    let mut said = Teller::default();
+    let mut readiness = Readiness::new(&plan, &everybody(&plan));
+    said.start("n0", 0);
+    said.connect("n0", 1);
+    readiness.look(&name("n0"), &said.census);
+    assert_eq!(
+        readiness.missing(&said.census).unwrap(),
+        "n1 has not started"
+    );
+    said.say(
+        "n0",
+        Event::PeerDisconnected {
+            peer: 1,
+            address: String::new(),
+            reason: String::new(),
+        },
+    );
+    readiness.look(&name("n0"), &said.census);
+    assert!(!readiness.is_complete(&said.census));
+    assert_eq!(
+        readiness.missing(&said.census).unwrap(),
+        "n0 has 0 of 1 peers, and 1 more nodes"
+    );
 }
 
 #[test]
@@ -148,11 +207,11 @@ fn what_a_dead_incarnation_says_late_does_not_count() {
     };
     census.record(&name("n0"), 7, &started(7));
     census.gone(&name("n0"));
-    assert!(missing(&plan, &everybody(&plan), &census).is_some());
+    assert!(missing(&plan, &census).is_some());
     census.record(&name("n0"), 8, &started(8));
     census.record(&name("n0"), 7, &started(7));
     assert_eq!(census.incarnation(&name("n0")), 8);
-    assert_eq!(missing(&plan, &everybody(&plan), &census), None);
+    assert_eq!(missing(&plan, &census), None);
 }
 
 /// What the design says in words, counted in the plainest way.

@@ -1,15 +1,17 @@
 //! `wait` and `assert` with an assertion: one loop for all of them. What is seen is judged again after every event that can
-//! matter; what only the nodes can tell is asked in passes, soon after such an event and at a gentle cadence otherwise.
+//! matter, or, of many nodes, after all that came in a short while; what only the nodes can tell is asked in passes, soon
+//! after such an event and at a gentle cadence otherwise.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use netsplit_api::event::Event;
 use netsplit_plan::{
-    assertion::Judgement,
+    assertion::{Assertion, Judgement},
     judge::Since,
     observe::Query,
     plan::{Check, Hold},
 };
+use netsplit_runtime::Timestamp;
 use serde_json::json;
 
 use super::{Ended, Progress, Step};
@@ -26,8 +28,14 @@ const CADENCE: Duration = Duration::from_millis(250);
 /// Least time between the beginnings of two passes, whatever happens.
 const SPACING: Duration = Duration::from_millis(50);
 
+/// Least time between two judgements for every node there is. To judge is to look at all nodes, and every node has events:
+/// without it a thousand nodes would cost a million looks for one block. It delays by some milliseconds what comes true and
+/// stays so; `converged` looks at every instant since the step began, and what is to hold throughout is judged after each event.
+const SPACING_PER_NODE: Duration = Duration::from_micros(20);
+
 const DEADLINE: u32 = 1;
 const PASS: u32 = 2;
+const JUDGE: u32 = 3;
 
 /// See the module.
 pub(crate) struct Checking {
@@ -38,8 +46,12 @@ pub(crate) struct Checking {
     asked: BTreeSet<Query>,
     /// Of these, not answered yet.
     open: BTreeSet<Query>,
-    /// Whether the next pass has a timer.
-    waking: bool,
+    /// When the next pass is due.
+    next_pass: Option<Timestamp>,
+    /// When it was judged last because of an event.
+    judged: Timestamp,
+    /// Whether events came since and their judgement has a timer.
+    unjudged: bool,
     /// Whether a pass has been completed.
     complete: bool,
     status: Option<String>,
@@ -54,7 +66,9 @@ impl Checking {
             since: None,
             asked: BTreeSet::new(),
             open: BTreeSet::new(),
-            waking: false,
+            next_pass: None,
+            judged: Timestamp(0),
+            unjudged: false,
             complete: false,
             status: None,
             inconclusive: None,
@@ -73,14 +87,7 @@ impl Checking {
                 Query::Reach { .. } => {
                     stage.ask(Request::Reach { query });
                 }
-                Query::Rpc { node, method, .. } => {
-                    let (net, node, method) = (stage.net, node.clone(), method.clone());
-                    let params = query.params();
-                    stage.spawn_for(self.key, async move {
-                        let answer = net.rpc(&node, &method, params).await;
-                        Outcome::Answer(query, answer.map_err(|error| error.to_string()))
-                    });
-                }
+                Query::Rpc { .. } => stage.ask_node(self.key, query),
             }
         }
         if self.open.is_empty() {
@@ -93,7 +100,10 @@ impl Checking {
 
     /// A pass is due.
     fn pass(&mut self, stage: &mut Stage<'_>, since: &Since) -> Progress {
-        self.waking = false;
+        if self.next_pass.is_none_or(|at| stage.now() < at) {
+            return Progress::Going;
+        }
+        self.next_pass = None;
         if !self.open.is_empty() {
             return Progress::Going;
         }
@@ -102,11 +112,41 @@ impl Checking {
         self.judge(stage, since)
     }
 
+    /// The next pass is due after this at the latest.
     fn wake(&mut self, stage: &mut Stage<'_>, after: Duration) {
-        if !self.waking {
-            self.waking = true;
+        let at = stage.now() + after;
+        if self.next_pass.is_none_or(|next| at < next) {
+            self.next_pass = Some(at);
             stage.wake(self.key, PASS, after);
         }
+    }
+
+    /// Something happened that may change how it stands.
+    fn heard(&mut self, stage: &mut Stage<'_>, since: &Since) -> Progress {
+        let nodes = u32::try_from(stage.plan().nodes.len()).unwrap_or(u32::MAX);
+        let (now, again) = (stage.now(), self.judged + SPACING_PER_NODE * nodes);
+        if now >= again {
+            return self.reconsider(stage, since);
+        }
+        if !self.unjudged {
+            self.unjudged = true;
+            stage.wake(self.key, JUDGE, again - now);
+        }
+        if matches!(self.check.hold, Hold::For { .. }) {
+            self.judge(stage, since)
+        } else {
+            Progress::Going
+        }
+    }
+
+    /// Judges because of events, and asks soon what they may have changed.
+    fn reconsider(&mut self, stage: &mut Stage<'_>, since: &Since) -> Progress {
+        self.judged = stage.now();
+        self.unjudged = false;
+        if self.open.is_empty() {
+            self.wake_soon(stage, since);
+        }
+        self.judge(stage, since)
     }
 
     fn answered(
@@ -219,12 +259,10 @@ impl Step for Checking {
             return Progress::Going;
         };
         match notice {
-            Notice::Node(_, event) if matters(event) => {
-                if self.open.is_empty() {
-                    self.wake_soon(stage);
-                }
-                self.judge(stage, &since)
+            Notice::Node(_, event) if matters(&self.check.assertion, event) => {
+                self.heard(stage, &since)
             }
+            Notice::Due(JUDGE) => self.reconsider(stage, &since),
             Notice::Exited => self.judge(stage, &since),
             Notice::Due(PASS) => self.pass(stage, &since),
             Notice::Due(DEADLINE) => self.deadline(stage, &since),
@@ -250,30 +288,40 @@ impl Step for Checking {
 
 impl Checking {
     /// Something happened that may change answers, or what has to be asked.
-    fn wake_soon(&mut self, stage: &mut Stage<'_>) {
-        let asks = !self.asked.is_empty()
-            || self.since.is_some_and(|since| {
-                !self
-                    .check
-                    .assertion
-                    .queries(&stage.observations, &since)
-                    .is_empty()
-            });
-        if asks {
-            self.waking = true;
-            stage.wake(self.key, PASS, SPACING);
+    fn wake_soon(&mut self, stage: &mut Stage<'_>, since: &Since) {
+        let assertion = &self.check.assertion;
+        if !self.asked.is_empty() || !assertion.queries(&stage.observations, since).is_empty() {
+            self.wake(stage, SPACING);
         }
     }
 }
 
 /// Whether an event can change how an assertion stands.
-const fn matters(event: &Event) -> bool {
-    !matches!(
+const fn matters(assertion: &Assertion, event: &Event) -> bool {
+    let of_peers = matches!(
+        event,
+        Event::PeerConnected { .. } | Event::PeerDisconnected { .. }
+    );
+    let of_blocks = matches!(
+        event,
+        Event::TipChanged { .. } | Event::BlockAccepted { .. }
+    );
+    let of_neither = matches!(
         event,
         Event::HandshakeRefused { .. }
             | Event::BlockRejected { .. }
             | Event::DnsSeedQueried { .. }
             | Event::DnsNodeReached { .. }
             | Event::DnsNodeForgotten { .. }
-    )
+    );
+    match assertion {
+        Assertion::Converged { .. }
+        | Assertion::Diverged { .. }
+        | Assertion::Height { .. }
+        | Assertion::Confirmed { .. } => !of_peers && !of_neither,
+        Assertion::Peers { .. } => !of_blocks && !of_neither,
+        Assertion::Reachable { .. } | Assertion::Balance { .. } | Assertion::Supply { .. } => {
+            !of_neither
+        }
+    }
 }

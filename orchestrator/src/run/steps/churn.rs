@@ -13,11 +13,12 @@ use serde_json::json;
 
 use super::{
     Ended, Progress, Step,
-    nodes::{self, Doing, READY_TIMEOUT, Rising},
+    nodes::{self, Doing, READY_TIMEOUT, Risers, Rising},
 };
 use crate::{
     event::RunEventKind,
     run::{
+        census,
         roster::Presence,
         stage::{Notice, Outcome, Stage, StepKey},
     },
@@ -36,7 +37,9 @@ pub(crate) struct Churning {
     called: BTreeSet<NodeName>,
     /// Nodes to start as soon as they are gone.
     to_start: BTreeSet<NodeName>,
-    rising: BTreeMap<NodeName, Rising>,
+    /// Of these, those that are being started.
+    starting: BTreeMap<NodeName, Rising>,
+    rising: Risers,
     over: bool,
     left: u32,
     returned: u32,
@@ -44,13 +47,14 @@ pub(crate) struct Churning {
 }
 
 impl Churning {
-    pub(crate) const fn new(key: StepKey, churn: Churn) -> Self {
+    pub(crate) fn new(key: StepKey, churn: Churn) -> Self {
         Self {
             key,
             churn,
             called: BTreeSet::new(),
             to_start: BTreeSet::new(),
-            rising: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            rising: Risers::default(),
             over: false,
             left: 0,
             returned: 0,
@@ -103,7 +107,7 @@ impl Churning {
             Some(&self.churn.id),
         );
         self.called.insert(node.clone());
-        self.rising.insert(node, rising);
+        self.starting.insert(node, rising);
     }
 
     /// The schedule ends: whoever is still away comes back.
@@ -123,28 +127,21 @@ impl Churning {
                 self.bring_back(stage, node);
             }
         }
-        self.look(stage)
+        self.look(stage, None)
     }
 
-    fn look(&mut self, stage: &mut Stage<'_>) -> Progress {
-        let up: Vec<NodeName> = self
-            .rising
-            .iter()
-            .filter(|(node, rising)| {
-                !self.called.contains(*node) && rising.lacks(stage, node).is_none()
-            })
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in up {
-            self.rising.remove(&node);
+    /// Looks who is back, after one node spoke or something else happened.
+    fn look(&mut self, stage: &mut Stage<'_>, spoke: Option<&NodeName>) -> Progress {
+        for node in self.rising.up(stage, spoke) {
             // A step may have ended it again in the meantime.
             if stage.roster.presence(&node) == Presence::Starting {
                 stage.place(&node, Presence::Running);
             }
             self.returned += 1;
         }
-        self.rising
-            .retain(|node, _| stage.roster.presence(node) == Presence::Starting);
+        if spoke.is_none() {
+            self.rising.forget_gone(stage);
+        }
         let idle = self.called.is_empty() && self.rising.is_empty() && self.to_start.is_empty();
         if !(self.over && idle) {
             return Progress::Going;
@@ -165,10 +162,13 @@ impl Churning {
 
     fn verb_returned(&mut self, stage: &mut Stage<'_>, node: &NodeName) -> Progress {
         self.called.remove(node);
+        if let Some(rising) = self.starting.remove(node) {
+            self.rising.insert(node.clone(), rising);
+        }
         if self.to_start.remove(node) {
             self.bring_back(stage, node.clone());
         }
-        self.look(stage)
+        self.look(stage, None)
     }
 }
 
@@ -201,19 +201,18 @@ impl Step for Churning {
             }
             Notice::Due(tag) => {
                 self.due(stage, usize::try_from(*tag).unwrap_or(usize::MAX));
-                self.look(stage)
+                self.look(stage, None)
             }
             Notice::Done(Outcome::Verb(_, Err(error))) => Progress::Ended(Ended::failed(error)),
             Notice::Done(Outcome::Verb(node, Ok(()))) => self.verb_returned(stage, node),
-            Notice::Node(..) | Notice::Exited | Notice::Settled(_) => self.look(stage),
-            Notice::Done(_) | Notice::Background => Progress::Going,
+            Notice::Node(node, event) if census::matters(event) => self.look(stage, Some(node)),
+            Notice::Exited | Notice::Settled(_) => self.look(stage, None),
+            Notice::Node(..) | Notice::Done(_) | Notice::Background => Progress::Going,
         }
     }
 
     fn status(&self, stage: &Stage<'_>) -> Option<String> {
-        self.rising
-            .iter()
-            .find_map(|(node, rising)| rising.lacks(stage, node))
+        self.rising.lack(stage)
     }
 
     fn heal(&mut self, stage: &mut Stage<'_>) {

@@ -8,9 +8,10 @@ use super::{Ended, Progress, Step};
 use crate::{
     event::StepStatus,
     run::{
+        cuts::Cuts,
         desk::{Found, Request, Settled, Ticket},
         stage::{Notice, Stage},
-        state::{ActiveFault, cut_pairs},
+        state::ActiveFault,
     },
 };
 
@@ -40,7 +41,7 @@ impl Step for Cutting {
         if stage.state.fault(&id).is_some() || stage.desk.concerns(&id) {
             return Progress::Ended(Ended::error(format!("a fault `{id}` is in force already")));
         }
-        let pairs = cut_pairs(&groups, one_way).len() as u64;
+        let pairs = Cuts::of_groups(&groups, one_way).count();
         let fault = ActiveFault {
             id,
             kind: "partition".to_owned(),
@@ -137,7 +138,7 @@ impl Step for Healing {
                 .map(|fault| format!("`{}`", fault.id))
                 .collect();
             let message = match names.len() {
-                0 if self.churns.is_empty() => "nothing was in force any more".to_owned(),
+                0 if self.churns.is_empty() => "no fault was in force".to_owned(),
                 0 => "everybody is back".to_owned(),
                 1 => format!("{} is over", names[0]),
                 _ => format!("{} are over", names.join(", ")),

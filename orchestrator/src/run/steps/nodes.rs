@@ -14,7 +14,7 @@ use netsplit_runtime::NodeState;
 
 use super::{Ended, Progress, Step, word};
 use crate::run::{
-    ready,
+    census, ready,
     roster::Presence,
     stage::{Notice, Outcome, Stage, StepKey},
 };
@@ -115,14 +115,11 @@ pub(crate) fn begin(
         _ if doing.starts() => stage.place(node, Presence::Starting),
         _ => {}
     }
-    let (net, node) = (stage.net, node.clone());
-    stage.spawn_for(key, async move {
-        let result = match doing {
-            Doing::Verb(verb) => net.node(&node, verb).await,
-            Doing::Join => net.join(&node).await,
-        };
-        Outcome::Verb(node, result)
-    });
+    let verb = match doing {
+        Doing::Verb(verb) => Some(verb),
+        Doing::Join => None,
+    };
+    stage.change(key, node, verb);
     rising
 }
 
@@ -157,19 +154,76 @@ impl Rising {
         if ready::only_seeds(planned) {
             return false;
         }
-        let cut = stage.state.all_cut_pairs();
-        let open = |other: &NodeName| {
-            !cut.contains(&(node.clone(), other.clone()))
-                && !cut.contains(&(other.clone(), node.clone()))
-        };
-        let running = stage.roster.running();
+        let open =
+            |other: &NodeName| !stage.cuts.is_cut(node, other) && !stage.cuts.is_cut(other, node);
+        let runs = |other: &NodeName| stage.roster.presence(other) == Presence::Running;
         let near = || {
-            stage.plan().nodes.iter().filter(|other| {
-                other.name != *node && running.contains_key(&other.name) && open(&other.name)
-            })
+            stage
+                .plan()
+                .nodes
+                .iter()
+                .filter(|other| other.name != *node && runs(&other.name) && open(&other.name))
         };
         near().any(ready::serves)
             && (!self.fresh || near().any(|other| other.roles.contains(&Role::DnsSeed)))
+    }
+}
+
+/// The nodes that a step started and that are not ready yet.
+#[derive(Debug, Default)]
+pub(crate) struct Risers {
+    nodes: BTreeMap<NodeName, Rising>,
+    /// [`Stage::departures`] when all of them were looked at last.
+    looked: u64,
+}
+
+impl Risers {
+    pub(crate) fn insert(&mut self, node: NodeName, rising: Rising) {
+        self.nodes.insert(node, rising);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// What the first of them still lacks.
+    pub(crate) fn lack(&self, stage: &Stage<'_>) -> Option<String> {
+        self.nodes
+            .iter()
+            .find_map(|(node, rising)| rising.lacks(stage, node))
+    }
+
+    /// Those among them that are ready now, taken out. When one node spoke only that one is looked at, unless somebody
+    /// left since: then others may no longer have to find a peer.
+    pub(crate) fn up(&mut self, stage: &Stage<'_>, spoke: Option<&NodeName>) -> Vec<NodeName> {
+        let ready = |(node, rising): (&NodeName, &Rising)| {
+            let up = rising.lacks(stage, node).is_none();
+            up.then(|| node.clone())
+        };
+        let up: Vec<NodeName> = match spoke {
+            Some(node) if self.looked == stage.departures => self
+                .nodes
+                .get_key_value(node)
+                .and_then(ready)
+                .into_iter()
+                .collect(),
+            _ => self.nodes.iter().filter_map(ready).collect(),
+        };
+        self.looked = stage.departures;
+        for node in &up {
+            self.nodes.remove(node);
+        }
+        up
+    }
+
+    /// Forgets those that are no longer starting: somebody ended them again.
+    pub(crate) fn forget_gone(&mut self, stage: &Stage<'_>) {
+        self.nodes
+            .retain(|node, _| stage.roster.presence(node) == Presence::Starting);
     }
 }
 
@@ -180,18 +234,21 @@ pub(crate) struct Handling {
     nodes: Vec<NodeName>,
     /// Calls that have not returned.
     called: BTreeSet<NodeName>,
-    rising: BTreeMap<NodeName, Rising>,
+    /// Nodes whose end may not have been reported yet.
+    owing: Vec<NodeName>,
+    rising: Risers,
     confirmed: bool,
 }
 
 impl Handling {
-    pub(crate) const fn new(key: StepKey, doing: Doing, nodes: Vec<NodeName>) -> Self {
+    pub(crate) fn new(key: StepKey, doing: Doing, nodes: Vec<NodeName>) -> Self {
         Self {
             key,
             doing,
+            owing: nodes.clone(),
             nodes,
             called: BTreeSet::new(),
-            rising: BTreeMap::new(),
+            rising: Risers::default(),
             confirmed: false,
         }
     }
@@ -210,7 +267,7 @@ impl Handling {
         } else {
             stage.ask_states(self.key);
         }
-        self.look(stage)
+        self.look(stage, None)
     }
 
     /// Compares the engine's word with what was asked.
@@ -237,26 +294,23 @@ impl Handling {
         }
         self.confirmed = true;
         stage.wake(self.key, GRACE, EXIT_GRACE);
-        self.look(stage)
+        self.look(stage, None)
     }
 
-    fn look(&mut self, stage: &mut Stage<'_>) -> Progress {
+    /// Looks whether all is done, after one node spoke or something else happened.
+    fn look(&mut self, stage: &mut Stage<'_>, spoke: Option<&NodeName>) -> Progress {
         if !self.called.is_empty() {
             return Progress::Going;
         }
-        if self.doing.starts() {
-            let up: Vec<NodeName> = self
-                .rising
-                .iter()
-                .filter(|(node, rising)| rising.lacks(stage, node).is_none())
-                .map(|(node, _)| node.clone())
-                .collect();
-            for node in up {
-                stage.place(&node, Presence::Running);
-                self.rising.remove(&node);
-            }
+        for node in self.rising.up(stage, spoke) {
+            stage.place(&node, Presence::Running);
         }
-        let owed = self.nodes.iter().any(|node| stage.roster.owes_exit(node));
+        while self
+            .owing
+            .pop_if(|node| !stage.roster.owes_exit(node))
+            .is_some()
+        {}
+        let owed = !self.owing.is_empty();
         if self.doing.starts() {
             return (self.rising.is_empty() && !owed)
                 .then(|| self.done("ready"))
@@ -322,7 +376,7 @@ impl Step for Handling {
                 for node in &self.nodes {
                     stage.roster.forgive_exits(node);
                 }
-                self.look(stage)
+                self.look(stage, None)
             }
             Notice::Due(LATE) => {
                 let status = self.status(stage).unwrap_or_default();
@@ -331,10 +385,9 @@ impl Step for Handling {
                     "not ready after {waited} s: {status}"
                 )))
             }
-            Notice::Node(..) | Notice::Exited | Notice::Settled(_) | Notice::Background => {
-                self.look(stage)
-            }
-            Notice::Done(_) | Notice::Due(_) => Progress::Going,
+            Notice::Node(node, event) if census::matters(event) => self.look(stage, Some(node)),
+            Notice::Exited | Notice::Settled(_) | Notice::Background => self.look(stage, None),
+            Notice::Node(..) | Notice::Done(_) | Notice::Due(_) => Progress::Going,
         }
     }
 
@@ -346,9 +399,14 @@ impl Step for Handling {
                 self.nodes.len()
             ));
         }
-        self.rising
-            .iter()
-            .find_map(|(node, rising)| rising.lacks(stage, node))
+        let lack = self.rising.lack(stage)?;
+        let all = self.nodes.len();
+        Some(if all > ready::FEW {
+            let up = all - self.rising.len();
+            format!("{up} of {all} nodes ready; {lack}")
+        } else {
+            lack
+        })
     }
 }
 

@@ -6,12 +6,13 @@ use std::{
 };
 
 use netsplit_api::rpc::Status;
-use netsplit_plan::plan::NodeName;
+use netsplit_plan::plan::{NodeName, Plan};
 use serde_json::json;
 
 use super::{Ended, Progress, Step};
 use crate::run::{
-    census, ready,
+    census,
+    ready::{self, FEW, Readiness},
     roster::Presence,
     stage::{Notice, Outcome, Stage, StepKey},
 };
@@ -24,24 +25,25 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const LATE: u32 = 1;
 
 /// Waits until the testnet is ready (design §6).
-pub(crate) struct Readying {
+pub(crate) struct Readying<'p> {
     key: StepKey,
     waiting: BTreeSet<NodeName>,
-    status: Option<String>,
+    readiness: Readiness<'p>,
 }
 
-impl Readying {
-    pub(crate) const fn new(key: StepKey) -> Self {
+impl<'p> Readying<'p> {
+    pub(crate) fn new(key: StepKey, plan: &'p Plan) -> Self {
+        let first = plan.nodes.iter().filter(|node| !node.joins);
+        let waiting = first.map(|node| node.name.clone()).collect();
         Self {
             key,
-            waiting: BTreeSet::new(),
-            status: None,
+            readiness: Readiness::new(plan, &waiting),
+            waiting,
         }
     }
 
-    fn look(&mut self, stage: &mut Stage<'_>) -> Progress {
-        self.status = ready::missing(stage.plan(), &self.waiting, &stage.census);
-        if self.status.is_some() {
+    fn look(&self, stage: &mut Stage<'_>) -> Progress {
+        if !self.readiness.is_complete(&stage.census) {
             return Progress::Going;
         }
         for node in &self.waiting {
@@ -51,25 +53,21 @@ impl Readying {
     }
 }
 
-impl Step for Readying {
+impl Step for Readying<'_> {
     fn begin(&mut self, stage: &mut Stage<'_>) -> Progress {
         stage.wake(self.key, LATE, READY_TIMEOUT);
-        self.waiting = stage
-            .plan()
-            .nodes
-            .iter()
-            .filter(|node| !node.joins)
-            .map(|node| node.name.clone())
-            .collect();
         self.look(stage)
     }
 
     fn on(&mut self, stage: &mut Stage<'_>, notice: &Notice<'_>) -> Progress {
         match notice {
-            Notice::Node(_, event) if census::matters(event) => self.look(stage),
+            Notice::Node(node, event) if census::matters(event) => {
+                self.readiness.look(node, &stage.census);
+                self.look(stage)
+            }
             Notice::Due(LATE) => {
                 let waited = READY_TIMEOUT.as_secs();
-                let status = self.status.clone().unwrap_or_default();
+                let status = self.status(stage).unwrap_or_default();
                 Progress::Ended(Ended::error(format!(
                     "not ready after {waited} s: {status}"
                 )))
@@ -78,8 +76,8 @@ impl Step for Readying {
         }
     }
 
-    fn status(&self, _stage: &Stage<'_>) -> Option<String> {
-        self.status.clone()
+    fn status(&self, stage: &Stage<'_>) -> Option<String> {
+        self.readiness.missing(&stage.census)
     }
 }
 
@@ -88,7 +86,8 @@ pub(crate) struct CatchingUp {
     key: StepKey,
     /// The tips nodes said they have, until the events say so too.
     behind: BTreeMap<NodeName, Option<String>>,
-    seen: BTreeSet<(NodeName, String)>,
+    /// The tips that events said they had.
+    seen: BTreeMap<NodeName, BTreeSet<String>>,
 }
 
 impl CatchingUp {
@@ -96,25 +95,46 @@ impl CatchingUp {
         Self {
             key,
             behind: BTreeMap::new(),
-            seen: BTreeSet::new(),
+            seen: BTreeMap::new(),
         }
     }
 
-    fn look(&mut self) -> Progress {
-        let seen = &self.seen;
-        self.behind.retain(|node, tip| {
-            tip.as_ref()
-                .is_none_or(|tip| !seen.contains(&(node.clone(), tip.clone())))
-        });
+    fn look(&self) -> Progress {
         self.behind
             .is_empty()
             .then(|| Ended::passed("caught up"))
             .into()
     }
 
+    /// The events of a node have led to a tip.
     fn note(&mut self, stage: &Stage<'_>, node: &NodeName) {
-        if let Some((_, tip)) = stage.census.of(node).and_then(|entry| entry.tip.as_ref()) {
-            self.seen.insert((node.clone(), tip.clone()));
+        let entry = stage.census.of(node).and_then(|entry| entry.tip.as_ref());
+        let (Some((_, tip)), Some(said)) = (entry, self.behind.get(node)) else {
+            return;
+        };
+        match said {
+            Some(said) if said == tip => {
+                self.behind.remove(node);
+                self.seen.remove(node);
+            }
+            Some(_) => {}
+            None => {
+                let seen = self.seen.entry(node.clone()).or_default();
+                seen.insert(tip.clone());
+            }
+        }
+    }
+
+    /// A node said which tip it has, or could not be asked.
+    fn answered(&mut self, node: &NodeName, tip: Option<String>) {
+        let seen = self.seen.remove(node).unwrap_or_default();
+        match tip {
+            Some(tip) if !seen.contains(&tip) => {
+                self.behind.insert(node.clone(), Some(tip));
+            }
+            _ => {
+                self.behind.remove(node);
+            }
         }
     }
 }
@@ -138,15 +158,9 @@ impl Step for CatchingUp {
                 self.note(stage, node);
                 self.look()
             }
-            Notice::Done(Outcome::Call(node, Ok(answer))) => {
-                match serde_json::from_value::<Status>(answer.clone()) {
-                    Ok(status) => self.behind.insert(node.clone(), Some(status.tip)),
-                    Err(_) => self.behind.remove(node),
-                };
-                self.look()
-            }
-            Notice::Done(Outcome::Call(node, Err(_))) => {
-                self.behind.remove(node);
+            Notice::Done(Outcome::Call(node, answer)) => {
+                let status = answer.clone().ok().map(serde_json::from_value::<Status>);
+                self.answered(node, status.and_then(Result::ok).map(|status| status.tip));
                 self.look()
             }
             // Whoever's tip is not known from events is asked by the assertions that need it.
@@ -158,9 +172,10 @@ impl Step for CatchingUp {
     }
 
     fn status(&self, _stage: &Stage<'_>) -> Option<String> {
-        self.behind
-            .keys()
-            .next()
-            .map(|node| format!("{node} has not told all it keeps"))
+        let (node, _) = self.behind.first_key_value()?;
+        Some(match self.behind.len() {
+            behind if behind > FEW => format!("{behind} nodes have not told all they keep"),
+            _ => format!("{node} has not told all it keeps"),
+        })
     }
 }

@@ -3,6 +3,7 @@
 
 mod driving;
 mod faults;
+mod large;
 mod trouble;
 mod whole;
 

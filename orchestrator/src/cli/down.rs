@@ -4,17 +4,20 @@ use netsplit_runtime::{RunSummary, Runtime, Teardown};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Context, options::Format, session};
+use super::{
+    Context,
+    options::{Format, Named},
+    session,
+};
 use crate::{error::CommandError, exit, report::lines::count};
 
 /// Remove a testnet with everything that belongs to it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which testnet; may be left out when one runs
-    #[arg(value_name = "NAME", env = "NETSPLIT_NAME", hide_env = true)]
-    name: Option<String>,
+    #[command(flatten)]
+    testnet: Named,
     /// Remove all testnets
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["testnet", "name"])]
     all: bool,
 }
 
@@ -23,7 +26,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
     let runs = if args.all {
         runtime.list().await?
     } else {
-        vec![session::find(runtime.as_ref(), args.name.as_deref()).await?]
+        vec![session::find(runtime.as_ref(), args.testnet.name()).await?]
     };
     let mut removed = Vec::new();
     for run in runs {

@@ -1,6 +1,6 @@
 //! Flags that every command takes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -95,12 +95,53 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|_| wrong())
 }
 
+/// A whole number in this range, both ends included; what is wrong is said in a user's words.
+pub(super) fn number<N>(range: RangeInclusive<N>) -> impl Fn(&str) -> Result<N, String> + Clone
+where
+    N: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            format!("expected a whole number from {first} to {last}")
+        })
+    }
+}
+
+/// The root of every random choice.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Seed {
+    /// Root of every random choice, in place of the topology's own
+    #[arg(long, value_name = "N", value_parser = number(0..=u64::MAX))]
+    pub seed: Option<u64>,
+}
+
 /// Which running testnet a command is about.
 #[derive(Clone, Debug, Args)]
 pub struct Target {
-    /// Which testnet; may be left out when one runs
+    /// Which testnet, by name or run id; may be left out when one runs
     #[arg(long, short, value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// The same for commands that take nothing but the testnet's name, which may then stand alone.
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// Which testnet, by name or run id; may be left out when one runs
+    #[arg(value_name = "NAME")]
+    testnet: Option<String>,
+    /// The same, as other commands take it
+    #[arg(long, short, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Named {
+    /// The name that was given. The one that stands alone wins: the other may come from the environment.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.testnet.as_deref().or(self.name.as_deref())
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +149,16 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn numbers_are_refused_in_words() {
+        let blocks = number(1..=10_000_u32);
+        assert_eq!(blocks("7"), Ok(7));
+        for wrong in ["0", "10001", "x", "-1", "1.5", "99999999999999999999", ""] {
+            let said = blocks(wrong).unwrap_err();
+            assert_eq!(said, "expected a whole number from 1 to 10000", "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_need_a_unit() {

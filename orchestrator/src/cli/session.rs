@@ -49,34 +49,64 @@ pub(super) async fn find(
     choose(runtime.list().await?, name)
 }
 
+/// The one that is meant. Without a name, a testnet that a command holds, as `test` does, stands back behind one that was
+/// left running.
 fn choose(runs: Vec<RunSummary>, name: Option<&str>) -> Result<RunSummary, CommandError> {
     let living: Vec<RunSummary> = runs.into_iter().filter(|run| run.state != "dead").collect();
-    let names = || {
-        let names: Vec<String> = living.iter().map(|run| format!("`{}`", run.name)).collect();
-        format!("running: {}", names.join(", "))
+    let running = || format!("running: {}", handles(&living).join(", "));
+    let Some(name) = name else {
+        let mut detached = living.iter().filter(|run| run.state == "detached");
+        return match (living.as_slice(), detached.next(), detached.next()) {
+            ([], ..) => Err(CommandError::usage("no testnet is running").hint(
+                "`netsplit up FILE` starts one; `netsplit init` writes a topology to begin with",
+            )),
+            ([one], ..) | (_, Some(one), None) => Ok(one.clone()),
+            _ => Err(CommandError::usage("more than one testnet is running")
+                .hint(format!(
+                    "choose one with `--name`, e.g. `-n {}`",
+                    handle(&living[0], &living)
+                ))
+                .hint(running())),
+        };
     };
     let mut found = living
         .iter()
-        .filter(|run| name.is_none_or(|name| run.name == name || run.run.0 == name));
-    match (found.next(), found.next(), name) {
-        (Some(run), None, _) => Ok(run.clone()),
-        (None, _, None) => Err(CommandError::usage("no testnet is running").hint(
-            "`netsplit up FILE` starts one; `netsplit init` writes a topology to begin with",
-        )),
-        (None, _, Some(name)) if living.is_empty() => Err(CommandError::usage(format!(
+        .filter(|run| run.name == name || run.run.0 == name);
+    match (found.next(), found.next()) {
+        (Some(run), None) => Ok(run.clone()),
+        (None, _) if living.is_empty() => Err(CommandError::usage(format!(
             "no testnet `{name}` is running, nor any other"
         ))),
-        (None, _, Some(name)) => {
-            Err(CommandError::usage(format!("no testnet `{name}` is running")).hint(names()))
+        (None, _) => {
+            Err(CommandError::usage(format!("no testnet `{name}` is running")).hint(running()))
         }
-        (Some(_), Some(_), None) => {
-            Err(CommandError::usage("more than one testnet is running").hint(names()))
-        }
-        (Some(_), Some(_), Some(name)) => Err(CommandError::usage(format!(
+        (Some(_), Some(_)) => Err(CommandError::usage(format!(
             "more than one testnet is called `{name}`"
         ))
-        .hint("name it by its run id, as `netsplit ls` shows it")),
+        .hint(format!(
+            "choose one with its run id, e.g. `-n {}`",
+            living
+                .iter()
+                .find(|run| run.name == name)
+                .map_or("", |run| run.run.0.as_str())
+        ))
+        .hint(running())),
     }
+}
+
+/// What a testnet is chosen by: its name, or its run id where others have the same name.
+fn handle<'a>(run: &'a RunSummary, all: &[RunSummary]) -> &'a str {
+    if all.iter().filter(|other| other.name == run.name).count() > 1 {
+        &run.run.0
+    } else {
+        &run.name
+    }
+}
+
+fn handles(runs: &[RunSummary]) -> Vec<String> {
+    runs.iter()
+        .map(|run| format!("`{}` ({})", handle(run, runs), run.state))
+        .collect()
 }
 
 /// Connects to the running testnet called `name`, or to the only one.
@@ -168,16 +198,48 @@ mod tests {
 
     #[test]
     fn a_testnet_is_found_by_name_and_by_run_id() {
-        let two = vec![run("a", "a-1", "detached"), run("b", "b-1", "owned")];
+        let two = vec![run("a", "a-1", "detached"), run("b", "b-1", "detached")];
         assert_eq!(choose(two.clone(), Some("b")).unwrap().run.0, "b-1");
         assert_eq!(choose(two.clone(), Some("a-1")).unwrap().name, "a");
         let error = choose(two.clone(), None).unwrap_err();
         assert_eq!(error.message(), "more than one testnet is running");
-        assert_eq!(error.hints(), ["running: `a`, `b`"]);
+        assert_eq!(
+            error.hints(),
+            [
+                "choose one with `--name`, e.g. `-n a`",
+                "running: `a` (detached), `b` (detached)"
+            ]
+        );
         assert_eq!(
             choose(two, Some("c")).unwrap_err().message(),
             "no testnet `c` is running"
         );
+    }
+
+    /// A `test` in another terminal once made every command ask for a name.
+    #[test]
+    fn a_testnet_that_a_command_holds_makes_no_name_needed() {
+        let left = run("a", "a-1", "detached");
+        let held = [run("b", "b-1", "owned"), run("c", "c-1", "starting")];
+        let all = [&held[..], std::slice::from_ref(&left)].concat();
+        assert_eq!(choose(all, None).unwrap().run.0, "a-1");
+        let one = choose(held[..1].to_vec(), None).unwrap();
+        assert_eq!(one.run.0, "b-1", "the only one of any kind");
+        assert!(choose(held.to_vec(), None).is_err());
+    }
+
+    #[test]
+    fn testnets_of_one_name_are_told_apart_by_run_id() {
+        let two = vec![run("a", "a-1", "detached"), run("a", "a-2", "detached")];
+        let running = "running: `a-1` (detached), `a-2` (detached)";
+        let hints = [
+            (None, "choose one with `--name`, e.g. `-n a-1`"),
+            (Some("a"), "choose one with its run id, e.g. `-n a-1`"),
+        ];
+        for (name, hint) in hints {
+            let error = choose(two.clone(), name).unwrap_err();
+            assert_eq!(error.hints(), [hint, running]);
+        }
     }
 
     #[test]

@@ -17,7 +17,11 @@ use netsplit_runtime::{NodeState, Testnet, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, options::Format, session};
+use super::{
+    Context,
+    options::{Format, Named},
+    session,
+};
 use crate::{
     error::CommandError,
     exit,
@@ -31,13 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Show the nodes, the tips they hold, and the faults in force
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which testnet; may be left out when one runs
-    #[arg(value_name = "NAME", env = "NETSPLIT_NAME", hide_env = true)]
-    name: Option<String>,
+    #[command(flatten)]
+    testnet: Named,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let testnet = session::attach(context, args.name.as_deref()).await?;
+    let testnet = session::attach(context, args.testnet.name()).await?;
     let status = gather(testnet.as_ref()).await?;
     match context.options.format {
         Format::Json => context.ui.json(&status)?,

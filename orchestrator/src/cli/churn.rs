@@ -15,18 +15,15 @@ pub(super) struct Args {
     /// Nodes, groups, `role:x`, `zone:x` or `all`
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    /// What part of the nodes leaves each time, e.g. `0.33`
-    #[arg(long, value_name = "FRACTION", conflicts_with = "rate")]
-    fraction: Option<f64>,
-    /// How many nodes leave, e.g. `2/s`
-    #[arg(long, value_name = "RATE")]
-    rate: Option<String>,
-    /// Time between departures, e.g. `5s`
+    /// What part of the nodes leaves each time: `0.25`, `25%` or `1/4`
+    #[arg(long, value_name = "FRACTION")]
+    fraction: String,
+    /// Time from one departure to the next, e.g. `5s`; they leave once when left out
     #[arg(long, value_name = "DURATION")]
     every: Option<String>,
     /// How long a node stays away, e.g. `3s`
     #[arg(long, value_name = "DURATION")]
-    down: Option<String>,
+    down: String,
     /// How long it goes on, e.g. `1m`
     #[arg(long = "for", value_name = "DURATION")]
     duration: String,
@@ -48,10 +45,9 @@ fn step(args: &Args) -> Value {
     let given = [
         ("id", Some(json!(args.id))),
         ("nodes", Some(json!(args.nodes))),
-        ("fraction", args.fraction.map(|fraction| json!(fraction))),
-        ("rate", args.rate.as_ref().map(|rate| json!(rate))),
+        ("fraction", Some(json!(args.fraction))),
         ("every", args.every.as_ref().map(|every| json!(every))),
-        ("down", args.down.as_ref().map(|down| json!(down))),
+        ("down", Some(json!(args.down))),
         ("for", Some(json!(args.duration))),
     ];
     let arguments: Map<String, Value> = given

@@ -1,5 +1,6 @@
 //! `netsplit partition`.
 
+use clap::ArgGroup;
 use serde_json::{Map, Value, json};
 
 use super::{Context, options::Target, steps};
@@ -11,13 +12,13 @@ use crate::error::CommandError;
 /// `rest` for everyone not named. Nodes in no group stay connected to all. Returns once the cut is in force and every
 /// cut pair was probed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("what").args(["groups", "shape"]).required(true))]
 pub(super) struct Args {
     /// Groups to cut from each other, e.g. `a,b/c,rest`
-    #[arg(value_name = "GROUPS", required_unless_present = "shape", value_parser = parse_groups)]
+    #[arg(value_name = "GROUPS", value_parser = parse_groups)]
     groups: Option<Groups>,
     /// Shape of the cut in place of groups: `halves`, or `isolate` with `--of`
-    #[arg(long, value_name = "SHAPE", conflicts_with = "groups")]
+    #[arg(long, value_name = "SHAPE")]
     shape: Option<String>,
     /// Whom the shape is about, e.g. `full-1` for `isolate`
     #[arg(long, value_name = "SELECTOR", requires = "shape")]

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use netsplit_plan::plan::Plan;
 
-use super::{Context, options::Format, topology};
+use super::{
+    Context,
+    options::{Format, Seed},
+    topology,
+};
 use crate::{
     error::CommandError,
     exit,
@@ -18,13 +22,12 @@ pub(super) struct Args {
     /// Topology file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Root of every random choice, in place of the topology's own
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
-    let source = topology::load(&args.file, args.seed, context)?;
+    let source = topology::load(&args.file, args.seed.seed, topology::LOOKED, context)?;
     match context.options.format {
         Format::Json => context.ui.json(&source.plan)?,
         Format::Table => context.ui.data(&render(&source.plan))?,
@@ -47,8 +50,12 @@ fn render(plan: &Plan) -> String {
     text.extend([
         "\n",
         &format!(
-            "one block in {} ms on average, {} blocks before it is ready\n\n",
-            chain.block_interval_ms, chain.premine
+            "one block in {} on average, {} before it is ready\n\n",
+            interval(chain.block_interval_ms),
+            count(
+                usize::try_from(chain.premine).unwrap_or(usize::MAX),
+                "block"
+            )
         ),
     ]);
     text.push_str(&nodes(plan).render());
@@ -89,4 +96,26 @@ fn nodes(plan: &Plan) -> Table {
         ]);
     }
     table
+}
+
+/// Milliseconds in the largest unit that needs no fraction.
+fn interval(ms: u64) -> String {
+    match ms {
+        ms if ms > 0 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        ms if ms > 0 && ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+        ms => format!("{ms} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_told_in_their_own_unit() {
+        assert_eq!(interval(1_000), "1 s");
+        assert_eq!(interval(600_000), "10 min");
+        assert_eq!(interval(1_500), "1500 ms");
+        assert_eq!(interval(0), "0 ms");
+    }
 }

@@ -23,5 +23,10 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
     let testnet = session::attach(context, args.target.name.as_deref()).await?;
     let name = args.file.display().to_string();
     let steps = topology::steps(&name, &text, testnet.as_ref(), context).await?;
+    if steps.is_empty() {
+        context
+            .ui
+            .warning(&format!("`{name}` has no steps: there is nothing to do"));
+    }
     Ok(steps::drive(context, testnet, steps).await?.exit_code)
 }

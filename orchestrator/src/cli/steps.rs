@@ -2,7 +2,7 @@
 
 use netsplit_plan::plan::PlannedStep;
 use netsplit_runtime::Testnet;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Context, interrupt, options::Format, session, topology};
 use crate::{
@@ -22,13 +22,7 @@ pub(super) async fn one(
     step: Value,
 ) -> Result<u8, CommandError> {
     let testnet = session::attach(context, name).await?;
-    let steps = topology::steps(
-        "command line",
-        &json!([step]).to_string(),
-        testnet.as_ref(),
-        context,
-    )
-    .await?;
+    let steps = topology::made(&step, testnet.as_ref()).await?;
     Ok(drive(context, testnet, steps).await?.exit_code)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     Context, interrupt,
-    options::Format,
+    options::{Format, Seed},
     session,
     topology::{self, Source},
 };
@@ -25,9 +25,8 @@ pub(super) struct Args {
     /// Topology files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Root of every random choice, in place of the topology's own
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
     /// Write a JUnit report to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -40,7 +39,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let sources = topology::load_all(&args.files, args.seed, context)?;
+    let sources = topology::load_all(&args.files, args.seed.seed, topology::STARTED, context)?;
     let runtime = session::runtime(&context.options).await?;
     let interrupts = interrupt::listen(Some(&context.ui))?;
     super::gc::quietly(runtime.as_ref(), context).await;

@@ -16,8 +16,13 @@ use netsplit_plan::{
     topology,
 };
 use netsplit_runtime::{NodeState, RunId, Testnet};
+use serde_json::{Value, json};
 
-use super::{Context, options::Options, session};
+use super::{
+    Context,
+    options::{Options, RuntimeChoice},
+    session,
+};
 use crate::{
     error::{CommandError, ErrorKind},
     report::lines::count,
@@ -51,6 +56,9 @@ impl Source {
             quoted(&self.path.display().to_string()),
         ];
         words.extend(["--seed".to_owned(), self.plan.seed.to_string()]);
+        if options.runtime != RuntimeChoice::Auto {
+            words.extend(["--runtime".to_owned(), options.runtime.to_string()]);
+        }
         for setting in &options.set {
             words.extend(["--set".to_owned(), quoted(setting)]);
         }
@@ -58,17 +66,18 @@ impl Source {
     }
 }
 
-/// Reads, checks and plans a topology.
+/// Reads, checks and plans a topology. `outcome` is what a refusal comes to, as one of the words below.
 ///
 /// # Errors
 /// Usage, with everything that is wrong with it.
 pub(super) fn load(
     path: &Path,
     seed: Option<u64>,
+    outcome: &str,
     context: &Context,
 ) -> Result<Source, CommandError> {
     let text = read(path)?;
-    plan(path, text, seed, context).map_err(|problems| refused(&[problems], STARTED, context))
+    plan(path, text, seed, context).map_err(|problems| refused(&[problems], outcome, context))
 }
 
 /// Reads, checks and plans several topologies; the problems of all of them are told at once.
@@ -78,6 +87,7 @@ pub(super) fn load(
 pub(super) fn load_all(
     paths: &[PathBuf],
     seed: Option<u64>,
+    outcome: &str,
     context: &Context,
 ) -> Result<Vec<Source>, CommandError> {
     let texts = paths
@@ -94,11 +104,11 @@ pub(super) fn load_all(
     if refusals.is_empty() {
         Ok(sources)
     } else {
-        Err(refused(&refusals, STARTED, context))
+        Err(refused(&refusals, outcome, context))
     }
 }
 
-fn plan(
+pub(super) fn plan(
     path: &Path,
     text: String,
     seed: Option<u64>,
@@ -118,7 +128,7 @@ fn plan(
 }
 
 /// Everything that is wrong, whole.
-fn refused(refusals: &[Problems], outcome: &str, context: &Context) -> CommandError {
+pub(super) fn refused(refusals: &[Problems], outcome: &str, context: &Context) -> CommandError {
     let look = if context.ui.err_colour() {
         Look::Colour
     } else {
@@ -129,7 +139,13 @@ fn refused(refusals: &[Problems], outcome: &str, context: &Context) -> CommandEr
         .map(|problems| problems.render(look))
         .collect();
     let number = refusals.iter().map(|problems| problems.list().len()).sum();
-    CommandError::usage(format!("{}; {outcome}", count(number, "problem"))).with_rendered(rendered)
+    let number = count(number, "problem");
+    let message = if outcome.is_empty() {
+        number
+    } else {
+        format!("{number}; {outcome}")
+    };
+    CommandError::usage(message).with_rendered(rendered)
 }
 
 /// Reads, checks and plans steps for a testnet as it now is. `name` is what the text is called in diagnostics.
@@ -142,10 +158,53 @@ pub(super) async fn steps(
     testnet: &dyn Testnet,
     context: &Context,
 ) -> Result<Vec<PlannedStep>, CommandError> {
-    let (state, states) = tokio::join!(session::state(testnet), testnet.states());
-    let situation = situation(&state?, states?);
+    let situation = look(testnet).await?;
     topology::load_steps(&Text::new(name, text), &testnet.info().plan, &situation)
-        .map_err(|problems| refused(&[problems], "nothing was done", context))
+        .map_err(|problems| refused(&[problems], UNDONE, context))
+}
+
+/// The same for an assertion that was typed.
+///
+/// # Errors
+/// As of [`steps`].
+pub(super) async fn typed(
+    typed: &topology::Typed<'_>,
+    testnet: &dyn Testnet,
+    context: &Context,
+) -> Result<Vec<PlannedStep>, CommandError> {
+    let situation = look(testnet).await?;
+    topology::load_typed(typed, &testnet.info().plan, &situation)
+        .map_err(|problems| refused(&[problems], UNDONE, context))
+}
+
+/// The same for one step that was put together of arguments: nobody has seen its text, so that none is shown.
+///
+/// # Errors
+/// As of [`steps`].
+pub(super) async fn made(
+    step: &Value,
+    testnet: &dyn Testnet,
+) -> Result<Vec<PlannedStep>, CommandError> {
+    let situation = look(testnet).await?;
+    let text = json!([step]).to_string();
+    topology::load_steps(&Text::new("", text), &testnet.info().plan, &situation)
+        .map_err(|problems| refused_words(&problems))
+}
+
+/// What is wrong with arguments: the first problem is the error, the others stand below it.
+fn refused_words(problems: &Problems) -> CommandError {
+    let mut list = problems.list().iter();
+    let first = list.next().map_or("", |problem| problem.message.as_str());
+    let help = problems.list().iter().filter_map(|p| p.help.clone());
+    let others = list.map(|problem| format!("also: {}", problem.message));
+    help.chain(others)
+        .fold(CommandError::usage(first), CommandError::hint)
+}
+
+/// How a testnet is now, as far as it matters to what can be done.
+async fn look(testnet: &dyn Testnet) -> Result<Situation, CommandError> {
+    let (state, states) = tokio::join!(session::state(testnet), testnet.states());
+    Ok(situation(&state?, states?))
 }
 
 fn situation(state: &RunnerState, states: BTreeMap<NodeName, NodeState>) -> Situation {
@@ -193,7 +252,12 @@ pub(super) fn schema() -> String {
     topology::schema_text()
 }
 
-const STARTED: &str = "nothing was started";
+/// A refusal of what was to be started.
+pub(super) const STARTED: &str = "nothing was started";
+/// A refusal of what was only looked at.
+pub(super) const LOOKED: &str = "";
+/// A refusal of what was to be done to a testnet.
+const UNDONE: &str = "nothing was done";
 
 /// A word as a shell reads it back.
 pub(super) fn quoted(word: &str) -> String {

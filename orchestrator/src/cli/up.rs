@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Context, interrupt, options::Format, session, topology};
+use super::{
+    Context, interrupt,
+    options::{Format, Seed},
+    session, topology,
+};
 use crate::{
     error::CommandError,
     event::Verdict,
@@ -22,9 +26,8 @@ pub(super) struct Args {
     /// What to call the testnet, in place of the topology's own name
     #[arg(long, short, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
-    /// Root of every random choice, in place of the topology's own
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
 }
 
 /// A testnet's name, which becomes part of container names and of a directory's: the rule for names in a topology.
@@ -37,7 +40,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let source = topology::load(&args.file, args.seed, context)?;
+    let source = topology::load(&args.file, args.seed.seed, topology::STARTED, context)?;
     let name = args.name.unwrap_or_else(|| source.plan.name.clone());
     let runtime = session::runtime(&context.options).await?;
     let interrupts = interrupt::listen(Some(&context.ui))?;

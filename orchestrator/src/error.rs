@@ -132,7 +132,7 @@ impl CommandError {
         let mut causes = Vec::new();
         let mut next = self.error.source();
         while let Some(cause) = next {
-            let text = cause.to_string();
+            let text = without_number(&cause.to_string()).to_owned();
             if !said.contains(&text) {
                 causes.push(text.clone());
             }
@@ -193,6 +193,12 @@ impl From<CallError> for CommandError {
     }
 }
 
+/// An error of the system without its number, which says nothing that the words do not.
+fn without_number(text: &str) -> &str {
+    text.split_once(" (os error ")
+        .map_or(text, |(words, _)| words)
+}
+
 /// A failed operation with its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -205,6 +211,14 @@ struct Caused {
 mod tests {
     use super::*;
     use crate::ui::Ui;
+
+    #[test]
+    fn errors_of_the_system_are_told_without_their_number() {
+        let error = io::Error::from_raw_os_error(2);
+        assert!(error.to_string().contains("os error 2"));
+        let error = CommandError::caused(ErrorKind::Usage, "failed to read `x`", error);
+        assert_eq!(error.causes(), ["No such file or directory"]);
+    }
 
     #[test]
     fn the_whole_chain_is_printed_once_with_hints_and_what_is_left() {

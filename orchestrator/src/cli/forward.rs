@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     Context, interrupt,
-    options::{Format, Target},
+    options::{Format, Target, number},
     session,
 };
 use crate::{
@@ -20,17 +20,17 @@ use crate::{
 
 /// Open a port on 127.0.0.1 that leads to a node's JSON-RPC; prints a ready `bitcoin-cli` line
 ///
-/// Works until interrupted. The bytes take the engine's own stream, not the testnet's links: no cut touches them.
+/// Works until Ctrl-C (exit code 130). The bytes take the engine's own stream, not the testnet's links: no cut touches them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A node
     #[arg(value_name = "NODE")]
     node: String,
     /// Port on 127.0.0.1; a free one when left out
-    #[arg(value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    #[arg(value_name = "PORT", default_value_t = 0, hide_default_value = true, value_parser = number(0..=u16::MAX))]
     port: u16,
     /// The node's port
-    #[arg(long, value_name = "PORT", default_value_t = RPC_PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = RPC_PORT, value_parser = number(1..=u16::MAX))]
     to: u16,
     #[command(flatten)]
     target: Target,
@@ -52,10 +52,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
     announce(context, testnet.as_ref(), &args, port)?;
     let mut interrupts = interrupt::listen(None)?;
     tokio::select! {
-        () = serve(&listener, &testnet, &node, args.to, context) => {}
-        () = interrupt::interrupted(&mut interrupts) => {}
+        () = serve(&listener, &testnet, &node, args.to, context) => Ok(exit::PASSED),
+        () = interrupt::interrupted(&mut interrupts) => Ok(exit::INTERRUPTED),
     }
-    Ok(exit::PASSED)
 }
 
 fn announce(

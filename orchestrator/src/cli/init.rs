@@ -36,14 +36,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, CommandError> {
         .open(&args.file);
     file.and_then(|mut file| file.write_all(STARTER.as_bytes()))
         .map_err(|error| {
-            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-            let error =
-                CommandError::caused(ErrorKind::Usage, format!("failed to write `{path}`"), error);
-            if exists {
-                error.hint("`--force` replaces it")
-            } else {
-                error
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                return CommandError::usage(format!("`{path}` is there already"))
+                    .hint("`--force` replaces it");
             }
+            CommandError::caused(ErrorKind::Usage, format!("failed to write `{path}`"), error)
         })?;
     context.ui.status(
         "Wrote",

@@ -2,7 +2,11 @@
 
 use tokio::sync::mpsc;
 
-use super::{Context, interrupt, options::Target, session};
+use super::{
+    Context, interrupt,
+    options::{Target, number},
+    session,
+};
 use crate::{error::CommandError, exit};
 
 /// Print what a node logged
@@ -11,11 +15,11 @@ pub(super) struct Args {
     /// A node
     #[arg(value_name = "NODE")]
     node: String,
-    /// Go on with new lines until interrupted or the node is gone
+    /// Go on with new lines until the node is gone, or until Ctrl-C (exit code 130)
     #[arg(long, short)]
     follow: bool,
     /// How many of the last lines to print
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = number(0..=usize::MAX))]
     lines: usize,
     #[command(flatten)]
     target: Target,
@@ -46,6 +50,6 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandErro
             done?;
             Ok(exit::PASSED)
         }
-        () = interrupt::interrupted(&mut interrupts) => Ok(exit::PASSED),
+        () = interrupt::interrupted(&mut interrupts) => Ok(exit::INTERRUPTED),
     }
 }

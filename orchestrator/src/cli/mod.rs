@@ -39,7 +39,7 @@ mod validate;
 use std::ffi::OsString;
 
 use clap::{
-    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
+    Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, builder::BoolishValueParser,
 };
 
 use self::options::Options;
@@ -134,7 +134,32 @@ pub(crate) struct Context {
 /// The command line's definition, every flag with its environment variable.
 #[must_use]
 pub fn definition() -> clap::Command {
-    with_environment(Cli::command())
+    with_short_pages(with_environment(Cli::command()))
+}
+
+/// What every command takes is explained once, by the whole program's help; a command's own page only names it.
+fn with_short_pages(command: clap::Command) -> clap::Command {
+    let common: Vec<Arg> = command
+        .get_arguments()
+        .filter(|arg| arg.is_global_set())
+        .map(|arg| arg.clone().hide_long_help(true))
+        .collect();
+    let names: Vec<String> = common
+        .iter()
+        .filter_map(|arg| Some(format!("--{}", arg.get_long()?)))
+        .collect();
+    let note = format!(
+        "Common options (`netsplit --help` explains them):\n  {}",
+        names.join(", ")
+    );
+    command.mut_subcommands(|sub| {
+        let page = match sub.get_after_help() {
+            Some(own) => format!("{own}\n\n{note}"),
+            None => note.clone(),
+        };
+        // An argument that a subcommand has already is not given to it again.
+        sub.args(common.clone()).after_long_help(page)
+    })
 }
 
 fn with_environment(command: clap::Command) -> clap::Command {

@@ -4,20 +4,27 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const COMMON: &str = "Common options:";
-
 fn write_help(command: &mut Command, path: &str, page: &mut String) {
     let help = command.render_long_help().to_string();
-    // What every command takes is shown once, with the root.
-    let own = if path == "netsplit" {
-        Some(help.as_str())
-    } else {
-        help.split(COMMON).next()
-    };
-    writeln!(page, "## {path}\n\n{}", own.unwrap_or_default()).unwrap();
+    writeln!(page, "## {path}\n\n{help}").unwrap();
     for sub in command.get_subcommands_mut() {
         let path = format!("{path} {}", sub.get_name());
         write_help(sub, &path, page);
+    }
+}
+
+/// They once filled most of every page.
+#[test]
+fn common_options_are_explained_once() {
+    let mut command = netsplit::cli::definition().term_width(100);
+    command.build();
+    let explained = "Static `netsplit-node` executable";
+    assert!(command.render_long_help().to_string().contains(explained));
+    for sub in command.get_subcommands_mut() {
+        let page = sub.render_long_help().to_string();
+        assert!(!page.contains(explained), "{page}");
+        assert!(page.contains("Common options") && page.contains("--node-binary"));
+        assert!(sub.render_help().to_string().contains("Common options:"));
     }
 }
 
@@ -60,7 +67,7 @@ fn every_flag_has_a_variable() {
 #[test]
 fn hidden_subcommands_are_not_shown() {
     let definition = netsplit::cli::definition();
-    for hidden in ["agent", "reaper", "node"] {
+    for hidden in ["agent", "reaper", "supervisor", "node"] {
         assert!(definition.find_subcommand(hidden).is_none(), "{hidden}");
     }
     assert!(netsplit::hidden::main(&["test".into(), "node".into()]).is_none());

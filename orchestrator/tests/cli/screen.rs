@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 /// A directory to type commands in.
 pub(crate) struct Screen {
     directory: tempfile::TempDir,
+    engine: &'static str,
     text: String,
 }
 
@@ -12,8 +13,15 @@ impl Screen {
     pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
+            engine: "unix:///nonexistent/docker.sock",
             text: String::new(),
         }
+    }
+
+    /// Names another engine than one that is not there.
+    pub(crate) const fn engine(&mut self, host: &'static str) -> &mut Self {
+        self.engine = host;
+        self
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) {
@@ -31,7 +39,7 @@ impl Screen {
             .current_dir(self.path())
             .env_clear()
             .env("XDG_STATE_HOME", self.path().join("state"))
-            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+            .env("DOCKER_HOST", self.engine)
             .output()
             .unwrap();
         self.text.extend(["$ netsplit ", line, "\n"]);

@@ -36,6 +36,9 @@ use crate::RuntimeError;
 /// The oldest API everything used here exists in (Engine 20.10).
 const OLDEST_API: (usize, usize) = (1, 41);
 
+/// How an engine may be named in `DOCKER_HOST`.
+const KINDS: [&str; 3] = ["unix://", "tcp://", "http://"];
+
 /// Where the engine's socket is on its host, unless `DOCKER_HOST` names another.
 pub(crate) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -56,6 +59,12 @@ impl BollardEngine {
         if host.starts_with("tcp://") && env::var_os("DOCKER_TLS_VERIFY").is_some() {
             return Err(RuntimeError::new(operation)
                 .hint("TLS is not supported: forward the engine's socket over ssh and name that in `DOCKER_HOST`"));
+        }
+        if !KINDS.iter().any(|kind| host.starts_with(kind)) {
+            return Err(RuntimeError::new(operation).hint(format!(
+                "`DOCKER_HOST` takes one of {}; to reach an engine over ssh, forward its socket",
+                KINDS.join(", ")
+            )));
         }
         let docker = Docker::connect_with_defaults()
             .map_err(|error| engine_error(error).during(&operation))?

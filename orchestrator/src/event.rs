@@ -70,14 +70,14 @@ pub enum RunEventKind {
     },
     /// A step began.
     StepStarted {
-        /// Its place.
+        /// Its place, from 1.
         index: usize,
         /// The step in one line.
         text: String,
     },
     /// What a step waits for.
     StepWaiting {
-        /// Its place.
+        /// Its place, from 1.
         index: usize,
         /// In one line.
         status: String,
@@ -114,7 +114,7 @@ pub enum RunEventKind {
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {
-    /// Its place.
+    /// Its place, from 1.
     pub index: usize,
     /// `wait`, `partition`, …
     pub kind: String,
@@ -211,8 +211,11 @@ pub struct Timings {
 /// How the teardown went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownReport {
-    /// Whether nothing is left.
+    /// Whether nothing is left that was to be removed.
     pub ok: bool,
+    /// Whether the testnet was left running on purpose.
+    #[serde(default)]
+    pub kept: bool,
     /// What is.
     pub left: Vec<String>,
 }

@@ -89,7 +89,7 @@ impl Plan {
     fn write_steps(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\nscenario  {} steps\n", self.steps.len())?;
         for step in &self.steps {
-            writeln!(out, "  {:>4}  {}", step.index + 1, step.text)?;
+            writeln!(out, "  {:>4}  {}", step.index, step.text)?;
             write_action(out, &step.action)?;
         }
         Ok(())

@@ -96,7 +96,7 @@ pub struct PlannedNode {
 /// One step of the scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStep {
-    /// Place in the scenario, from 0.
+    /// Its place, from 1.
     pub index: usize,
     /// The step in one line, as a user would write it.
     pub text: String,

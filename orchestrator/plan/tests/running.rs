@@ -1,7 +1,7 @@
 //! Steps for a testnet that runs, and what its nodes are told at birth.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
 
 use netsplit_api::config::{DNS_PORT, NodeConfig};
 use netsplit_plan::{
@@ -64,7 +64,7 @@ fn steps_are_planned_from_where_the_testnet_is() {
     assert_eq!(healed[0].text, "heal: x");
     assert_eq!(
         healed.iter().map(|step| step.index).collect::<Vec<_>>(),
-        [0, 1]
+        [1, 2]
     );
 }
 
@@ -189,8 +189,8 @@ fn problems_are_shown_in_the_words_that_were_typed() {
     ];
     let mut page = String::new();
     for (text, limit) in wrong {
-        page.push_str(&format!("$ {text} {limit:?}\n"));
-        page.push_str(&typed("wait", text, limit).concat());
+        let shown = typed("wait", text, limit).concat();
+        write!(page, "$ {text} {limit:?}\n{shown}").unwrap();
     }
     assert!(
         !page.contains("<<") && !page.contains("within: 30s"),

@@ -63,7 +63,7 @@ fn render(plan: &Plan) -> String {
         text.push('\n');
     }
     for step in &plan.steps {
-        text.extend(["\n", &format!("{:>4}  {}", step.index + 1, step.text)]);
+        text.extend(["\n", &format!("{:>4}  {}", step.index, step.text)]);
     }
     text
 }

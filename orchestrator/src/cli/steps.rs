@@ -48,7 +48,7 @@ pub(super) async fn drive(
     if context.options.format == Format::Json {
         context.ui.data(&report::json_line(&report))?;
     }
-    report::failure(&context.ui, &report);
+    report::failure_by_hand(&context.ui, &report);
     Ok(report)
 }
 

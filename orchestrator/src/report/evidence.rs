@@ -18,6 +18,42 @@ pub fn line(evidence: &Value) -> String {
     }
 }
 
+/// The whole of it, one `name: value` a line; what is empty is left out.
+#[must_use]
+pub fn lines(evidence: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    unfold("", evidence, &mut lines);
+    lines
+}
+
+fn unfold(name: &str, value: &Value, lines: &mut Vec<String>) {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let dot = if name.is_empty() { "" } else { "." };
+                unfold(&format!("{name}{dot}{key}"), value, lines);
+            }
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            for (place, item) in (1..).zip(items) {
+                unfold(&format!("{name}[{place}]"), item, lines);
+            }
+        }
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(scalar).collect();
+            lines.push(format!("{name}: {}", items.join(", ")));
+        }
+        _ if name.is_empty() => lines.push(scalar(value)),
+        _ => lines.push(format!("{name}: {}", scalar(value))),
+    }
+}
+
 fn cut(evidence: &Value) -> String {
     let probes = &evidence["probes"];
     let controls = if number(&probes["open_pairs"]) > 0 {

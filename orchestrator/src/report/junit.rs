@@ -79,7 +79,7 @@ pub fn suite(report: &RunReport) -> TestSuite {
 }
 
 fn case(report: &RunReport, step: &StepResult) -> TestCase {
-    let name = format!("{} {}", step.index + 1, step.text);
+    let name = format!("{} {}", step.index, step.text);
     let status = match step.status {
         StepStatus::Passed => TestCaseStatus::success(),
         StepStatus::Skipped => skipped(&step.message),
@@ -116,7 +116,7 @@ fn non_success(
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(word).set_message(message);
     if !step.evidence.is_null() {
-        status.set_description(step.evidence.to_string());
+        status.set_description(evidence::lines(&step.evidence).join("\n"));
     }
     status
 }

@@ -73,72 +73,61 @@ impl Lines {
 
     /// The lines of one event, to be read from top to bottom.
     pub fn of(&mut self, event: &RunEvent) -> Vec<Line> {
-        match &event.kind {
-            RunEventKind::RunStarted {
-                run,
-                topology,
-                seed,
-                runtime,
-                nodes,
-                steps,
-                ..
-            } => {
+        let line = match &event.kind {
+            RunEventKind::RunStarted { nodes, steps, .. } => {
                 (self.nodes, self.steps) = (*nodes, *steps);
-                if self.by_hand {
-                    return Vec::new();
-                }
-                let nodes = count(*nodes, "node");
-                let steps = if *steps == 0 {
-                    String::new()
-                } else {
-                    format!(", {}", count(*steps, "step"))
-                };
-                let text = format!("{topology} on {runtime}: {nodes}{steps}, seed {seed} ({run})");
-                vec![Line::new("Running", Tone::Busy, text)]
+                (!self.by_hand).then(|| running(&event.kind)).flatten()
             }
             RunEventKind::PhaseStarted { name, .. } => {
                 self.phases.insert(name.clone(), event.at);
                 self.waiting = Some((event.at, String::new()));
-                Vec::new()
+                None
             }
             RunEventKind::PhaseAdvanced { name, item } if name == "image" => {
-                let took = self
-                    .phases
-                    .get(name)
-                    .map_or(Duration::ZERO, |since| event.at - *since);
-                vec![Line {
-                    took: Some(took),
-                    ..Line::new("Image", Tone::Good, item)
-                }]
+                Some(self.packed(event.at, item))
             }
-            RunEventKind::PhaseAdvanced { .. } | RunEventKind::Node { .. } => Vec::new(),
             RunEventKind::PhaseWaiting { name, status } => {
                 self.still_waiting(event.at, &format!("{name}: {status}"))
             }
             RunEventKind::NodesStarted { elapsed_ms } => {
-                vec![Line::new("Started", Tone::Good, count(self.nodes, "node")).took(*elapsed_ms)]
+                let text = count(self.nodes, "node");
+                Some(Line::new("Started", Tone::Good, text).took(*elapsed_ms))
             }
             RunEventKind::Ready { elapsed_ms } => {
                 let text = "every node has its peers, all hold one chain";
-                vec![Line::new("Ready", Tone::Good, text).took(*elapsed_ms)]
+                Some(Line::new("Ready", Tone::Good, text).took(*elapsed_ms))
             }
             RunEventKind::StepStarted { .. } => {
                 self.waiting = Some((event.at, String::new()));
-                Vec::new()
+                None
             }
             RunEventKind::StepWaiting { index, status } => {
                 self.still_waiting(event.at, &format!("{}{status}", self.place(*index)))
             }
-            RunEventKind::StepFinished(step) => self.step_finished(step),
             RunEventKind::FaultChanged {
                 id,
                 in_force,
                 evidence,
-            } => vec![fault(id, *in_force, evidence)],
-            RunEventKind::Warned { message } => vec![Line::new("Warning", Tone::Notice, message)],
-            RunEventKind::TornDown(teardown) => self.torn_down(event.at, teardown),
-            // The summary says it.
-            RunEventKind::RunFinished(_) => Vec::new(),
+            } => Some(fault(id, *in_force, evidence)),
+            RunEventKind::Warned { message } => Some(Line::new("Warning", Tone::Notice, message)),
+            RunEventKind::StepFinished(step) => return self.step_finished(step),
+            RunEventKind::TornDown(teardown) => return self.torn_down(event.at, teardown),
+            // What a node said is not for the screen, and the summary says how the run ended.
+            RunEventKind::PhaseAdvanced { .. }
+            | RunEventKind::Node { .. }
+            | RunEventKind::RunFinished(_) => None,
+        };
+        line.into_iter().collect()
+    }
+
+    fn packed(&self, at: Timestamp, item: &str) -> Line {
+        let took = self
+            .phases
+            .get("image")
+            .map_or(Duration::ZERO, |since| at - *since);
+        Line {
+            took: Some(took),
+            ..Line::new("Image", Tone::Good, item)
         }
     }
 
@@ -146,47 +135,47 @@ impl Lines {
         if self.by_hand && self.steps == 1 {
             return String::new();
         }
-        format!("{}/{} ", index + 1, self.steps.max(index + 1))
+        format!("{index}/{} ", self.steps.max(index))
     }
 
-    fn still_waiting(&mut self, at: Timestamp, status: &str) -> Vec<Line> {
+    fn still_waiting(&mut self, at: Timestamp, status: &str) -> Option<Line> {
         let (since, said) = self.waiting.get_or_insert_with(|| (at, String::new()));
         if at - *since < STILL_WAITING || said == status {
-            return Vec::new();
+            return None;
         }
         (*since, *said) = (at, status.to_owned());
-        vec![Line::new("Waiting", Tone::Faint, status)]
+        Some(Line::new("Waiting", Tone::Faint, status))
     }
 
     fn step_finished(&mut self, step: &StepResult) -> Vec<Line> {
         self.waiting = None;
-        let (word, tone) = step_word(step.status);
-        let mut lines = vec![
-            Line::new(
-                word,
-                tone,
-                format!("{}{}", self.place(step.index), step.text),
-            )
-            .took(step.elapsed_ms),
-        ];
-        // What it passed by is in the summary.
-        let said = step.status == StepStatus::Passed && !self.by_hand;
-        if !said && !step.message.is_empty() {
-            lines.push(Line::new(
-                "",
-                Tone::Notice,
-                format!("{:11} {}", "", step.message),
-            ));
-        }
         if step.status == StepStatus::Skipped {
-            Vec::new()
-        } else {
-            lines
+            return Vec::new();
         }
+        let (word, tone) = step_word(step.status);
+        let text = format!("{}{}", self.place(step.index), step.text);
+        let mut lines = vec![Line::new(word, tone, text).took(step.elapsed_ms)];
+        // What a change of links showed stands above, in a line of its own; by hand, what went wrong is the command's error.
+        let said = match step.status {
+            StepStatus::Passed => !evidence::line(&step.evidence).is_empty(),
+            _ => self.by_hand,
+        };
+        if !said && !step.message.is_empty() {
+            let text = format!("{:11} {}", "", step.message);
+            let tone = match step.status {
+                StepStatus::Passed => Tone::Faint,
+                _ => Tone::Notice,
+            };
+            lines.push(Line::new("", tone, text));
+        }
+        lines
     }
 
     fn torn_down(&self, at: Timestamp, teardown: &Teardown) -> Vec<Line> {
-        let text = count(teardown.removed, "thing");
+        let text = match teardown.removed {
+            0 if teardown.left.is_empty() => "nothing, there was nothing to remove".to_owned(),
+            removed => count(removed, "thing"),
+        };
         let took = self.phases.get("remove").map(|since| at - *since);
         let removed = Line {
             took,
@@ -198,6 +187,30 @@ impl Lines {
             .map(|left| Line::new("Left", Tone::Bad, left));
         std::iter::once(removed).chain(left).collect()
     }
+}
+
+/// What is about to be run.
+fn running(started: &RunEventKind) -> Option<Line> {
+    let RunEventKind::RunStarted {
+        run,
+        topology,
+        seed,
+        runtime,
+        nodes,
+        steps,
+        ..
+    } = started
+    else {
+        return None;
+    };
+    let nodes = count(*nodes, "node");
+    let steps = if *steps == 0 {
+        String::new()
+    } else {
+        format!(", {}", count(*steps, "step"))
+    };
+    let text = format!("{topology} on {runtime}: {nodes}{steps}, seed {seed} ({run})");
+    Some(Line::new("Running", Tone::Busy, text))
 }
 
 fn fault(id: &str, in_force: bool, evidence: &serde_json::Value) -> Line {

@@ -28,7 +28,7 @@ pub use self::{
     terminal::Terminal,
 };
 use crate::{
-    event::{RunEvent, RunReport},
+    event::{RunEvent, RunReport, StepResult, StepStatus},
     run::EventSink,
     ui::Ui,
 };
@@ -64,6 +64,18 @@ impl Reporters {
     }
 }
 
+/// The same for steps done by hand, whose errors were not told with them. Of one step nobody needs the number.
+pub fn failure_by_hand(ui: &Ui, report: &RunReport) {
+    let Some(error) = &report.error else {
+        return;
+    };
+    let error = match report.steps.as_slice() {
+        [step] if error.ends_with(&step.message) => &step.message,
+        _ => error,
+    };
+    ui.failure(error, &report.hints);
+}
+
 /// Does `work` and tells the reporters of every event it sends, to the last one.
 pub async fn observe<T, F: Future<Output = T>>(
     mut reporters: Reporters,
@@ -79,10 +91,19 @@ pub async fn observe<T, F: Future<Output = T>>(
     tokio::join!(work(sink), telling).0
 }
 
-/// Why a run did not pass, what is left of it and what helps; nothing when it passed and is gone.
+/// Why a run did not pass, what is left of it and what helps; nothing when it passed and is gone. What was told with its
+/// step is not told again.
 pub fn failure(ui: &Ui, report: &RunReport) {
-    if let Some(error) = &report.error {
-        ui.failure(error, &report.hints);
+    let told = |error: &str| {
+        let is_it = |step: &StepResult| {
+            !matches!(step.status, StepStatus::Passed | StepStatus::Skipped)
+                && error.ends_with(&step.message)
+        };
+        !ui.is_quiet() && report.steps.iter().any(is_it)
+    };
+    match &report.error {
+        Some(error) if !told(error) => ui.failure(error, &report.hints),
+        _ => report.hints.iter().for_each(|hint| ui.hint(hint)),
     }
     for left in &report.teardown.left {
         ui.warning(&format!("left behind: {left}"));

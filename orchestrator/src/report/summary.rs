@@ -1,5 +1,5 @@
-//! The end of a run for people: the verdict, the steps, what was seen of the faults, how to repeat it. Why it did not pass
-//! is told apart from it, on stderr.
+//! The end of a run for people: the verdict, what did not pass, how long it took, how to repeat it. The steps were told while
+//! they happened, on stderr.
 
 use std::{path::Path, time::Duration};
 
@@ -40,12 +40,17 @@ impl Summary<'_> {
         }
         page.rule();
         self.verdict(&mut page);
-        page.rule();
         for step in &self.report.steps {
-            step_lines(&mut page, step);
-        }
-        if !self.report.steps.is_empty() {
-            page.rule();
+            if !matches!(step.status, StepStatus::Passed | StepStatus::Skipped) {
+                let (word, tone) = step_word(step.status);
+                let StepResult {
+                    index,
+                    kind,
+                    message,
+                    ..
+                } = step;
+                page.line(word, tone, &format!("step {index}, `{kind}`: {message}"));
+            }
         }
         self.figures(&mut page);
         self.whereabouts(&mut page);
@@ -147,37 +152,6 @@ fn converged_after_heals(steps: &[StepResult]) -> Vec<(String, u64)> {
             Some((heal.text.clone(), end(next).saturating_sub(end(heal))))
         })
         .collect()
-}
-
-fn step_lines(page: &mut Page, step: &StepResult) {
-    let (word, tone) = step_word(step.status);
-    let took = match step.status {
-        StepStatus::Skipped => " ".repeat(11),
-        _ => format!(
-            "[{:>8.3}s]",
-            Duration::from_millis(step.elapsed_ms).as_secs_f64()
-        ),
-    };
-    page.line(
-        word,
-        tone,
-        &format!("{took} {} {}", step.index + 1, step.text),
-    );
-    if step.status == StepStatus::Skipped {
-        return;
-    }
-    let seen = evidence::line(&step.evidence);
-    let message = if seen.is_empty() {
-        &step.message
-    } else {
-        &seen
-    };
-    if !message.is_empty() {
-        page.line("", tone, &format!("{:11}   {message}", ""));
-    }
-    if !seen.is_empty() && step.status != StepStatus::Passed && !step.message.is_empty() {
-        page.line("", tone, &format!("{:11}   {}", "", step.message));
-    }
 }
 
 /// How several topologies went, in one line.

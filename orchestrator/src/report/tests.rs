@@ -9,7 +9,8 @@ use netsplit_runtime::{RunId, Teardown, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Reporter, RunDirectory, Summary, Terminal, evidence, failure, json_line, junit,
+    Reporter, RunDirectory, Summary, Terminal, evidence, failure, failure_by_hand, json_line,
+    junit,
     lines::{step_word, verdict_word},
     tally,
 };
@@ -33,7 +34,7 @@ fn evidence_of(change: &str, problem: Option<&str>) -> Value {
 }
 
 fn step(index: usize, kind: &str, text: &str, status: StepStatus, message: &str) -> StepResult {
-    let started_ms = 1_200 + 1_000 * u64::try_from(index).unwrap();
+    let started_ms = 200 + 1_000 * u64::try_from(index).unwrap();
     StepResult {
         index,
         kind: kind.into(),
@@ -50,21 +51,21 @@ fn step(index: usize, kind: &str, text: &str, status: StepStatus, message: &str)
 fn steps() -> Vec<StepResult> {
     let wait = "wait: { converged: { min_height: 105 }, within: 60s }";
     let mut cut = step(
-        1,
+        2,
         "partition",
         "partition: cut",
         StepStatus::Passed,
         "in force",
     );
     (cut.evidence, cut.id) = (evidence_of("cut", None), Some("cut".into()));
-    let mut heal = step(2, "heal", "heal: cut", StepStatus::Passed, "over");
+    let mut heal = step(3, "heal", "heal: cut", StepStatus::Passed, "over");
     heal.evidence = evidence_of("heal", None);
     vec![
-        step(0, "wait", wait, StepStatus::Passed, "8 nodes at height 105"),
+        step(1, "wait", wait, StepStatus::Passed, "8 nodes at height 105"),
         cut,
         heal,
         step(
-            3,
+            4,
             "assert",
             "assert: { converged: {} }",
             StepStatus::Passed,
@@ -89,6 +90,7 @@ fn report() -> RunReport {
         },
         teardown: TeardownReport {
             ok: true,
+            kept: false,
             left: Vec::new(),
         },
         command: "netsplit test topologies/partition.yaml --seed 42".into(),
@@ -104,14 +106,14 @@ fn failed() -> RunReport {
     report.steps.truncate(2);
     let message = "not within 30 s: 2 tips: full-1 at 107, full-2 at 109";
     report.steps.push(step(
-        2,
+        3,
         "assert",
         "assert: { converged: {} }",
         StepStatus::Failed,
         message,
     ));
     report.steps.push(step(
-        3,
+        4,
         "mine",
         "mine: { node: miner-1 }",
         StepStatus::Skipped,
@@ -121,6 +123,7 @@ fn failed() -> RunReport {
     report.hints = vec!["the fault `cut` was still in force".into()];
     report.teardown = TeardownReport {
         ok: false,
+        kept: false,
         left: vec!["network netsplit-x: busy".into()],
     };
     report
@@ -143,7 +146,7 @@ fn every_kind() -> Vec<RunEventKind> {
         evidence,
     };
     let other = |status, message| {
-        RunEventKind::StepFinished(step(4, "assert", "assert: { supply: {} }", status, message))
+        RunEventKind::StepFinished(step(5, "assert", "assert: { supply: {} }", status, message))
     };
     vec![
         RunEventKind::RunStarted {
@@ -171,22 +174,22 @@ fn every_kind() -> Vec<RunEventKind> {
         },
         RunEventKind::Ready { elapsed_ms: 240 },
         RunEventKind::StepStarted {
-            index: 0,
+            index: 1,
             text: wait.text.clone(),
         },
         RunEventKind::StepWaiting {
-            index: 0,
+            index: 1,
             status: "full-1 at height 104".into(),
         },
         RunEventKind::StepFinished(wait),
         RunEventKind::StepStarted {
-            index: 1,
+            index: 2,
             text: cut.text.clone(),
         },
         fault(true, cut.evidence.clone()),
         RunEventKind::StepFinished(cut),
         RunEventKind::StepStarted {
-            index: 2,
+            index: 3,
             text: heal.text.clone(),
         },
         fault(false, evidence_of("heal", Some("`cut` was vacuous"))),
@@ -294,6 +297,77 @@ fn a_run_that_failed_is_summed_up_with_what_helps() {
     warning: left behind: network netsplit-x: busy
     hint: `netsplit gc` tries again to remove what was left
     ");
+}
+
+/// A failure was once told three times: live, in the summary, and as an error.
+#[test]
+fn what_was_told_live_is_not_told_again() {
+    let mut report = failed();
+    let message = report.steps[2].message.clone();
+    report.error = Some(format!("step 3 `assert: {{ converged: {{}} }}`: {message}"));
+    let (ui, captured) = Ui::captured(false);
+    let mut terminal = Terminal::new(ui.clone());
+    let kind = RunEventKind::StepFinished(report.steps[2].clone());
+    let at = Timestamp(0);
+    terminal.on_event(&RunEvent { at, kind });
+    failure(&ui, &report);
+    let screen = captured.err();
+    assert_eq!(screen.matches(&message).count(), 1, "{screen}");
+    assert!(screen.contains("hint: the fault `cut`"), "{screen}");
+
+    let (quiet, captured) = Ui::captured(true);
+    failure(&quiet, &report);
+    assert_eq!(captured.err().matches(&message).count(), 1);
+}
+
+#[test]
+fn by_hand_a_failure_is_the_error_of_the_command() {
+    let mut report = failed();
+    report.steps.drain(..2);
+    report.steps.truncate(1);
+    let message = report.steps[0].message.clone();
+    report.error = Some(format!("step 1 `assert: converged`: {message}"));
+    let (ui, captured) = Ui::captured(false);
+    let mut terminal = Terminal::by_hand(ui.clone());
+    let kind = RunEventKind::StepFinished(report.steps[0].clone());
+    let at = Timestamp(0);
+    terminal.on_event(&RunEvent { at, kind });
+    failure_by_hand(&ui, &report);
+    let screen = captured.err();
+    assert_eq!(screen.matches(&message).count(), 1, "{screen}");
+    assert!(screen.contains(&format!("error: {message}")), "{screen}");
+}
+
+#[test]
+fn a_run_ended_before_anything_was_made_removes_nothing() {
+    let (ui, captured) = Ui::captured(false);
+    let kind = RunEventKind::TornDown(Teardown::default());
+    let at = Timestamp(0);
+    Terminal::new(ui).on_event(&RunEvent { at, kind });
+    assert_eq!(
+        captured.err().trim(),
+        "Removed nothing, there was nothing to remove"
+    );
+}
+
+#[test]
+fn evidence_is_unfolded_for_reading() {
+    let mut lines = evidence::lines(&json!({
+        "change": "cut",
+        "probes": { "silent": 3, "leaks": [] },
+        "problems": ["a", "b"],
+        "dropped": [{ "id": "cut", "protocol": 0 }],
+        "sample": null,
+    }));
+    let expected = [
+        "change: cut",
+        "dropped[1].id: cut",
+        "dropped[1].protocol: 0",
+        "probes.silent: 3",
+        "problems: a, b",
+    ];
+    lines.sort();
+    assert_eq!(lines, expected);
 }
 
 #[test]

@@ -357,7 +357,7 @@ impl<'a> Conductor<'a> {
     /// Writes down how a step ended.
     fn record(&mut self, running: Running<'a>, ended: Ended) -> Running<'a> {
         if let Some(planned) = &running.planned {
-            let prefix = format!("step {} `{}`", planned.index + 1, planned.text);
+            let prefix = format!("step {} `{}`", planned.index, planned.text);
             let failed = Ended {
                 message: format!("{prefix}: {}", ended.message),
                 ..ended.clone()

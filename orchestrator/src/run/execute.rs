@@ -101,7 +101,10 @@ pub async fn drive(
     events: EventSink,
     interrupts: Interrupts,
 ) -> RunReport {
-    let mut facts = Facts::default();
+    let mut facts = Facts {
+        kept: true,
+        ..Facts::default()
+    };
     let began = testnet.now();
     match attached(&*testnet, events.clone()).await {
         Ok(stage) => {
@@ -310,9 +313,12 @@ impl Run<'_> {
 
     /// Leaves the testnet running.
     async fn let_go(&mut self, testnet: Box<dyn Testnet>, facts: &mut Facts) {
-        if let Err(error) = testnet.detach().await {
-            facts.failures.push(failure(&error));
-            self.remove(facts).await;
+        match testnet.detach().await {
+            Ok(()) => facts.kept = true,
+            Err(error) => {
+                facts.failures.push(failure(&error));
+                self.remove(facts).await;
+            }
         }
     }
 

@@ -26,7 +26,9 @@ pub(crate) struct Facts {
     pub(crate) failures: Vec<Failure>,
     pub(crate) steps: Vec<StepResult>,
     pub(crate) timings: Timings,
-    /// `None` when the testnet was left running on purpose.
+    /// The testnet was left running on purpose.
+    pub(crate) kept: bool,
+    /// `None` when nothing was removed.
     pub(crate) teardown: Option<Teardown>,
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn judge(facts: &Facts) -> Judged {
         failures,
         steps: _,
         timings: _,
+        kept,
         teardown,
     } = facts;
     let left = teardown
@@ -82,6 +85,7 @@ pub(crate) fn judge(facts: &Facts) -> Judged {
     );
     let teardown = TeardownReport {
         ok: left.is_empty(),
+        kept: *kept,
         left,
     };
     Judged {
@@ -218,6 +222,7 @@ mod tests {
             judged.teardown,
             TeardownReport {
                 ok: false,
+                kept: false,
                 left: vec!["network x".to_owned()]
             }
         );

@@ -71,7 +71,7 @@ impl<'a> Stage<'a> {
                     .get(self.tree)
                     .map_or_else(String::new, Tree::step_text);
                 planned.push(PlannedStep {
-                    index,
+                    index: index + 1,
                     text,
                     action,
                 });

@@ -51,6 +51,19 @@ impl Doing {
         }
     }
 
+    /// What has become of a node it was done to.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Verb(NodeVerb::Kill) => "killed",
+            Self::Verb(NodeVerb::Stop) => "stopped",
+            Self::Verb(NodeVerb::Start) => "started and ready",
+            Self::Verb(NodeVerb::Restart) => "restarted and ready",
+            Self::Verb(NodeVerb::Pause) => "paused",
+            Self::Verb(NodeVerb::Resume) => "resumed",
+            Self::Join => "joined and ready",
+        }
+    }
+
     /// Whether it makes sense for a node that is there.
     fn fits(self, presence: &Presence) -> bool {
         let up = matches!(presence, Presence::Running | Presence::Starting);
@@ -313,16 +326,17 @@ impl Handling {
         let owed = !self.owing.is_empty();
         if self.doing.starts() {
             return (self.rising.is_empty() && !owed)
-                .then(|| self.done("ready"))
+                .then(|| self.done())
                 .into();
         }
-        (self.confirmed && !owed).then(|| self.done("done")).into()
+        (self.confirmed && !owed).then(|| self.done()).into()
     }
 
-    fn done(&self, what: &str) -> Ended {
+    fn done(&self) -> Ended {
+        let what = self.doing.done();
         match self.nodes.as_slice() {
-            [node] => Ended::passed(format!("{node}: {what}")),
-            nodes => Ended::passed(format!("{} nodes: {what}", nodes.len())),
+            [node] => Ended::passed(format!("`{node}` {what}")),
+            nodes => Ended::passed(format!("{} nodes {what}", nodes.len())),
         }
     }
 
@@ -360,7 +374,7 @@ impl Step for Handling {
             }
         }
         if self.called.is_empty() {
-            return Progress::Ended(self.done("done"));
+            return Progress::Ended(self.done());
         }
         Progress::Going
     }

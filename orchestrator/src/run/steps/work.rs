@@ -31,7 +31,10 @@ pub(crate) struct Mining {
 enum Mine {
     Address,
     Blocks,
-    Told { last: String },
+    /// The blocks are made, oldest first.
+    Told {
+        hashes: Vec<String>,
+    },
 }
 
 impl Mining {
@@ -86,24 +89,33 @@ impl Mining {
             );
             return Progress::Ended(Ended::error(message));
         }
-        let Some(last) = hashes.last().and_then(Value::as_str) else {
-            return Progress::Ended(Ended::passed("no block was asked for"));
-        };
+        let hashes = hashes.iter().filter_map(Value::as_str);
         self.stage = Mine::Told {
-            last: last.to_owned(),
+            hashes: hashes.map(str::to_owned).collect(),
         };
         stage.wake(self.key, LATE, TOLD);
         self.look()
     }
 
     fn look(&self) -> Progress {
-        match &self.stage {
-            Mine::Told { last } if self.accepted.contains(last) => Progress::Ended(
-                Ended::passed(format!("{} blocks, the last is {last}", self.blocks))
-                    .with_evidence(json!({ "blocks": self.blocks, "tip": last })),
-            ),
-            _ => Progress::Going,
-        }
+        let Mine::Told { hashes } = &self.stage else {
+            return Progress::Going;
+        };
+        let Some(last) = hashes.last() else {
+            return Progress::Ended(Ended::passed("no block was asked for"));
+        };
+        self.accepted
+            .contains(last)
+            .then(|| {
+                let short = last.get(last.len().saturating_sub(8)..).unwrap_or(last);
+                let message = match hashes.len() {
+                    1 => format!("block ..{short}"),
+                    many => format!("{many} blocks, the last is ..{short}"),
+                };
+                Ended::passed(message)
+                    .with_evidence(json!({ "blocks": self.blocks, "tip": last, "hashes": hashes }))
+            })
+            .into()
     }
 }
 
@@ -141,7 +153,7 @@ impl Step for Mining {
     }
 
     fn status(&self, _stage: &Stage<'_>) -> Option<String> {
-        Some(format!("{} makes {} blocks", self.node, self.blocks))
+        Some(format!("{} is mining", self.node))
     }
 }
 

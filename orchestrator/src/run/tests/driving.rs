@@ -177,3 +177,25 @@ async fn a_failed_assertion_by_hand_is_1() {
     let report = command(&runtime, &[height(99, within(1000))]).await;
     assert_eq!(report.exit_code, exit::FAILED);
 }
+
+#[tokio::test(start_paused = true)]
+async fn blocks_mined_by_hand_are_named() {
+    let runtime = runtime();
+    up(&runtime).await;
+    let report = command(&runtime, &[mine("a", 2)]).await;
+    assert_eq!(report.exit_code, exit::PASSED, "{:?}", report.error);
+    let evidence = &report.steps[0].evidence;
+    let hashes = evidence["hashes"].as_array().unwrap();
+    assert_eq!(hashes.len(), 2);
+    assert_eq!(hashes.last(), Some(&evidence["tip"]));
+    assert!(report.teardown.kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heal_of_everything_when_nothing_is_in_force_says_so() {
+    let runtime = runtime();
+    up(&runtime).await;
+    let report = command(&runtime, &[Action::Heal { id: None }]).await;
+    assert_eq!(report.steps[0].status, StepStatus::Passed);
+    assert_eq!(report.steps[0].message, "no fault was in force");
+}

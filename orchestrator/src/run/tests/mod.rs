@@ -83,7 +83,7 @@ pub(crate) fn plan(steps: &[Action]) -> Plan {
             .iter()
             .enumerate()
             .map(|(index, action)| PlannedStep {
-                index,
+                index: index + 1,
                 text: super::steps::kind(action).to_owned(),
                 action: action.clone(),
             })

@@ -273,6 +273,9 @@ async fn a_kept_testnet_is_let_go_with_its_state() {
     );
     assert!(runtime.net().detached());
     assert_eq!(removals(&runtime), 0);
+    assert!(outcome.report.teardown.kept, "it was not torn down");
+    assert_eq!(outcome.report.steps[0].message, "`d` killed");
+    assert_eq!(outcome.report.steps[0].index, 1);
     let kept = runtime
         .net()
         .calls()

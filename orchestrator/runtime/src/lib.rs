@@ -208,9 +208,11 @@ pub struct RunSummary {
     pub run: RunId,
     /// Name people call it by.
     pub name: String,
+    /// Where it runs: `docker`, …
+    pub runtime: String,
     /// `starting`, `owned`, `detached` or `dead`.
     pub state: String,
-    /// Number of node containers.
+    /// Number of nodes.
     pub nodes: usize,
     /// When it was started, seconds since the epoch.
     pub started: u64,

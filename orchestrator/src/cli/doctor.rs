@@ -2,7 +2,7 @@
 
 use netsplit_runtime::Diagnosis;
 
-use super::{Context, options::Format, session};
+use super::{Context, options::Format, runtimes};
 use crate::{
     error::CommandError,
     exit,
@@ -17,14 +17,18 @@ use crate::{
 pub(super) struct Args {}
 
 pub(super) async fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
-    let diagnoses = session::runtime(&context.options).await?.doctor().await;
+    let by_runtime = runtimes::doctor(context).await?;
+    // One that works is enough to run testnets.
+    let healthy = by_runtime
+        .iter()
+        .any(|diagnoses| diagnoses.iter().all(|diagnosis| diagnosis.ok));
+    let diagnoses = by_runtime.concat();
     match context.options.format {
         Format::Json => context.ui.json(&diagnoses)?,
         Format::Table => context
             .ui
             .data(&render(&diagnoses, context.ui.out_colour()))?,
     }
-    let healthy = diagnoses.iter().all(|diagnosis| diagnosis.ok);
     Ok(if healthy {
         exit::PASSED
     } else {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     Context,
     options::{Format, Named},
-    session,
+    runtimes, session,
 };
 use crate::{error::CommandError, exit, report::lines::count};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let runtime = session::runtime(&context.options).await?;
+    let runtime = runtimes::running(context).await?;
     let runs = if args.all {
         runtime.list().await?
     } else {

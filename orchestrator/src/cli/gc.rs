@@ -3,7 +3,7 @@
 use netsplit_runtime::{RunId, Runtime, Teardown};
 use serde_json::json;
 
-use super::{Context, options::Format, session};
+use super::{Context, options::Format, runtimes};
 use crate::{error::CommandError, exit, report::lines::count};
 
 /// Remove what dead runs left; never touches a living testnet
@@ -13,7 +13,7 @@ use crate::{error::CommandError, exit, report::lines::count};
 pub(super) struct Args {}
 
 pub(super) async fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
-    let runtime = session::runtime(&context.options).await?;
+    let runtime = runtimes::running(context).await?;
     let removed = runtime.gc().await?;
     if context.options.format == Format::Json {
         let entries: Vec<_> = removed

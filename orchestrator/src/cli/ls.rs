@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use netsplit_runtime::RunSummary;
 
-use super::{Context, options::Format, session};
+use super::{Context, options::Format, runtimes};
 use crate::{
     error::CommandError,
     exit,
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Args {}
 
 pub(super) async fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
-    let runs = session::runtime(&context.options).await?.list().await?;
+    let runs = runtimes::running(context).await?.list().await?;
     match context.options.format {
         Format::Json => context.ui.json(&runs)?,
         Format::Table if runs.is_empty() => context.ui.status("None", "no testnet is running"),
@@ -33,6 +33,7 @@ pub(super) async fn run(_: Args, context: &Context) -> Result<u8, CommandError> 
 fn render(runs: &[RunSummary], now: u64) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
+        ("RUNTIME", Align::Left),
         ("STATE", Align::Left),
         ("NODES", Align::Right),
         ("AGE", Align::Right),
@@ -41,6 +42,7 @@ fn render(runs: &[RunSummary], now: u64) -> String {
     for RunSummary {
         run,
         name,
+        runtime,
         state,
         nodes,
         started,
@@ -49,6 +51,7 @@ fn render(runs: &[RunSummary], now: u64) -> String {
         let age = age(now.saturating_sub(*started));
         table.row([
             name.clone(),
+            runtime.clone(),
             state.clone(),
             nodes.to_string(),
             age,
@@ -77,6 +80,7 @@ mod tests {
         let run = |name: &str, state: &str, started| RunSummary {
             run: RunId(format!("{name}-7f3a9c21")),
             name: name.to_owned(),
+            runtime: "docker".to_owned(),
             state: state.to_owned(),
             nodes: 9,
             started,
@@ -86,9 +90,9 @@ mod tests {
             run("churn", "dead", 1_000_000 - 7_384),
         ];
         insta::assert_snapshot!(render(&runs, 1_000_000), @r"
-        NAME       STATE     NODES     AGE  RUN
-        partition  detached      9  16m40s  partition-7f3a9c21
-        churn      dead          9   2h03m  churn-7f3a9c21
+        NAME       RUNTIME  STATE     NODES     AGE  RUN
+        partition  docker   detached      9  16m40s  partition-7f3a9c21
+        churn      docker   dead          9   2h03m  churn-7f3a9c21
         ");
     }
 }

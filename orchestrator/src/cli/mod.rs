@@ -1,7 +1,7 @@
 //! What a user types: one file per command, whose doc comments are the help texts.
 //!
 //! - [`options`]: flags that every command takes.
-//! - [`session`]: finding the runtime and the testnet that a command is about.
+//! - [`runtimes`]: where testnets are made and looked for. [`session`]: finding the one that a command is about.
 //! - [`steps`]: commands that are one step of a scenario, done by hand.
 //! - [`interrupt`]: signals, as values.
 
@@ -26,6 +26,7 @@ mod partition;
 mod plan;
 mod rpc;
 mod run;
+mod runtimes;
 mod schema;
 mod send;
 mod session;

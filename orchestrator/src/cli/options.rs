@@ -52,17 +52,24 @@ pub struct Options {
 /// Where nodes run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeChoice {
-    /// Docker where an engine answers
+    /// Docker where an engine answers, else namespaces
     #[default]
     Auto,
     /// Containers on a Docker engine
     Docker,
-    /// Linux network namespaces (not built yet)
+    /// Processes in Linux namespaces: no engine, no root
     Namespaces,
     /// Docker Swarm over several hosts (not built yet)
     Swarm,
     /// Virtual time in one process (not built yet)
     Sim,
+}
+
+impl std::fmt::Display for RuntimeChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 /// How data is printed.

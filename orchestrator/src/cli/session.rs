@@ -1,14 +1,11 @@
-//! Finding the runtime and the testnet that a command is about.
+//! Finding the testnet that a command is about.
 
 use std::{future::Future, time::Duration};
 
 use netsplit_plan::plan::NodeName;
 use netsplit_runtime::{RunSummary, Runtime, Testnet};
 
-use super::{
-    Context,
-    options::{Options, RuntimeChoice},
-};
+use super::{Context, runtimes};
 use crate::{
     error::{CommandError, ErrorKind},
     run::state::RunnerState,
@@ -16,27 +13,6 @@ use crate::{
 
 /// How long a command about a running testnet may take to connect to it.
 const CONNECT: Duration = Duration::from_secs(20);
-
-/// The runtime that `--runtime` names.
-///
-/// # Errors
-/// When it is not built yet or its engine does not answer.
-pub(super) async fn runtime(options: &Options) -> Result<Box<dyn Runtime>, CommandError> {
-    match options.runtime {
-        RuntimeChoice::Auto | RuntimeChoice::Docker => {
-            let runtime = netsplit_runtime::docker::Docker::connect().await?;
-            Ok(Box::new(runtime))
-        }
-        RuntimeChoice::Namespaces => Err(not_built("namespaces")),
-        RuntimeChoice::Swarm => Err(not_built("swarm")),
-        RuntimeChoice::Sim => Err(not_built("sim")),
-    }
-}
-
-fn not_built(name: &str) -> CommandError {
-    CommandError::usage(format!("the runtime `{name}` is not built yet"))
-        .hint("use `--runtime docker`")
-}
 
 /// The running testnet called `name`, or the only one.
 ///
@@ -119,7 +95,7 @@ pub(super) async fn attach(
 ) -> Result<Box<dyn Testnet>, CommandError> {
     let limit = context.options.timeout.unwrap_or(CONNECT);
     let connecting = async {
-        let runtime = runtime(&context.options).await?;
+        let runtime = runtimes::running(context).await?;
         let run = find(runtime.as_ref(), name).await?;
         Ok(runtime.attach(&run.run).await?)
     };
@@ -184,6 +160,7 @@ mod tests {
         RunSummary {
             run: RunId(id.into()),
             name: name.into(),
+            runtime: "docker".into(),
             state: state.into(),
             nodes: 4,
             started: 0,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     Context, interrupt,
     options::{Format, Seed},
-    session,
+    runtimes,
     topology::{self, Source},
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let sources = topology::load_all(&args.files, args.seed.seed, topology::STARTED, context)?;
-    let runtime = session::runtime(&context.options).await?;
+    let runtime = runtimes::launching(context).await?;
     let interrupts = interrupt::listen(Some(&context.ui))?;
     super::gc::quietly(runtime.as_ref(), context).await;
 

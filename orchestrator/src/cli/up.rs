@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     Context, interrupt,
     options::{Format, Seed},
-    session, topology,
+    runtimes, topology,
 };
 use crate::{
     error::CommandError,
@@ -42,7 +42,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let source = topology::load(&args.file, args.seed.seed, topology::STARTED, context)?;
     let name = args.name.unwrap_or_else(|| source.plan.name.clone());
-    let runtime = session::runtime(&context.options).await?;
+    let runtime = runtimes::launching(context).await?;
     let interrupts = interrupt::listen(Some(&context.ui))?;
     super::gc::quietly(runtime.as_ref(), context).await;
     let taken = runtime

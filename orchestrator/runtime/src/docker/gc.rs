@@ -166,6 +166,7 @@ pub(super) async fn list(engine: &dyn Engine) -> Result<Vec<RunSummary>, Runtime
         runs.push(RunSummary {
             run: identity.run,
             name: identity.name,
+            runtime: super::NAME.to_owned(),
             state: state.as_str().to_owned(),
             nodes,
             started: identity.started,

@@ -161,6 +161,7 @@ impl Run {
         RunSummary {
             run: self.story.run.clone(),
             name: self.about.name.clone(),
+            runtime: super::NAME.to_owned(),
             state: state.as_str().to_owned(),
             nodes: match status {
                 Some(status) => status.nodes.len(),

@@ -268,7 +268,7 @@ mod tests {
         let call = || directory.call(&node, "x", json!([]), CONNECT);
         let breaks_off = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 16]).await.unwrap();
+            stream.read_exact(&mut [0; 16]).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
         };
         let (answer, ()) = tokio::join!(call(), breaks_off);

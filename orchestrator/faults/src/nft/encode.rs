@@ -180,7 +180,7 @@ fn write_expression(item: &mut Attributes<'_>, expression: &Expression) {
         Expression::Drop => write("immediate", &|data| {
             data.network_number(1, 0);
             data.nested(2, |value| {
-                value.nested(2, |verdict| verdict.network_number(1, 0))
+                value.nested(2, |verdict| verdict.network_number(1, 0));
             });
         }),
     }

@@ -162,6 +162,17 @@ fn nodes_are_done_to_what_can_be_done_to_them() {
 }
 
 #[test]
+fn a_churn_says_in_one_way_how_many_leave() {
+    let churn = |words: &str| format!("  - churn: {{ nodes: full, {words}down: 1s, for: 4s }}\n");
+    assert!(one(&churn("")).contains("neither `fraction` nor `rate`"));
+    assert!(one(&churn("fraction: 50%, rate: 1%/s, ")).contains("exclude each other"));
+    assert!(one(&churn("rate: 1%/s, every: 1s, ")).contains("`every` belongs to `fraction`"));
+    assert!(one(&churn("rate: 1%, ")).contains("is not a rate"));
+    assert!(one(&churn("fraction: 120%, ")).contains("out of range"));
+    assert_eq!(about(&churn("rate: 1%/s, ")), [""; 0]);
+}
+
+#[test]
 fn a_churn_makes_states_unsure_until_it_is_over() {
     let churn = "  - churn: { id: c, nodes: full, fraction: 50%, down: 1s, for: 4s }\n";
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    churn::{Rhythm, schedule},
+    churn::{Leaves, Rhythm, schedule},
     random::Stream,
     stage::Stage,
     world::{InForce, State},
@@ -317,8 +317,7 @@ impl Stage<'_> {
             return None;
         }
         let rhythm = Rhythm {
-            fraction: words.fraction.0,
-            every: words.every.unwrap_or(words.for_).0,
+            leaves: self.leaves(words, path)?,
             down: words.down.0,
             length: words.for_.0,
         };
@@ -330,8 +329,8 @@ impl Stage<'_> {
         self.world.faults.insert(
             id.clone(),
             InForce {
-                made_before: false,
                 timed: true,
+                made_before: false,
                 churned: Some(up),
             },
         );
@@ -340,5 +339,38 @@ impl Stage<'_> {
             events,
             for_ms: words.for_.0,
         }))
+    }
+
+    /// How many leave, and when: by `fraction` and `every`, or by `rate`.
+    fn leaves(&mut self, words: &ChurnWords, path: &Path) -> Option<Leaves> {
+        match (words.fraction, words.rate) {
+            (Some(fraction), None) => Some(Leaves::Rounds {
+                fraction: fraction.0,
+                every: words.every.unwrap_or(words.for_).0,
+            }),
+            (None, Some(rate)) => {
+                if words.every.is_some() {
+                    let fault = Fault::new("`every` belongs to `fraction`")
+                        .label("without a fraction")
+                        .help("at a `rate` nodes leave one by one all the time");
+                    self.report_key(&path.key("every"), fault);
+                }
+                Some(Leaves::Steadily(rate.0 / 1_000.0))
+            }
+            (Some(_), Some(_)) => {
+                let fault =
+                    Fault::new("`fraction` and `rate` exclude each other").label("one too many");
+                self.report_key(&path.key("rate"), fault.help("keep one of them"));
+                None
+            }
+            (None, None) => {
+                if !self.damage.steps {
+                    let fault = Fault::new("neither `fraction` nor `rate` says how many leave");
+                    let help = "e.g. `fraction: 1/3, every: 5s`, or `rate: 1%/s`";
+                    self.report(path, fault.help(help));
+                }
+                None
+            }
+        }
     }
 }

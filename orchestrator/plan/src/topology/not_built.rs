@@ -52,7 +52,6 @@ const WORDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("CutMode", &["reject", "block-new"]),
-    ("Churn", &["rate"]),
     (
         "Check",
         &[

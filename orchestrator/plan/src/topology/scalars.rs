@@ -43,6 +43,7 @@ pub(super) fn check(name: &str, text: &str) -> Option<Result<(), Fault>> {
         .or_else(|| try_as::<Coins>(name, text))
         .or_else(|| try_as::<FeeRate>(name, text))
         .or_else(|| try_as::<Fraction>(name, text))
+        .or_else(|| try_as::<LeaveRate>(name, text))
         .or_else(|| try_as::<Word>(name, text))
         .or_else(|| try_as::<Selector>(name, text))
 }
@@ -73,7 +74,9 @@ macro_rules! written_as_word {
         }
     )*};
 }
-written_as_word!(Duration, Within, Coins, FeeRate, Fraction, Word, Selector);
+written_as_word!(
+    Duration, Within, Coins, FeeRate, Fraction, LeaveRate, Word, Selector
+);
 
 /// Takes any scalar as text.
 struct WordVisitor;
@@ -292,6 +295,35 @@ impl Scalar for Fraction {
     }
 }
 
+/// Which part of the nodes leaves per second, above 0 and at most 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LeaveRate(pub(crate) f64);
+
+impl Scalar for LeaveRate {
+    const NAME: &'static str = "LeaveRate";
+    const DESCRIPTION: &'static str =
+        "A part of the nodes per unit of time, at most all of them each second: `1%/s`, `0.5%/s` or `20%/m`.";
+    const PATTERN: &'static str = r"^([0-9]+(\.[0-9]+)?%?|[0-9]+/[0-9]+)/(s|m|h)$";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let rate = text.rsplit_once('/').and_then(|(part, unit)| {
+            let seconds = match unit {
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3_600.0,
+                _ => return None,
+            };
+            Some((part, seconds))
+        });
+        let Some((part, seconds)) = rate else {
+            return Err(Fault::new(format!("`{text}` is not a rate"))
+                .label("not a rate")
+                .help("write a part of the nodes per s, m or h: `1%/s`"));
+        };
+        Fraction::parse(part).map(|part| Self(part.0 / seconds))
+    }
+}
+
 /// A name that people choose: of a topology, zone, fault or transaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Word(pub(crate) String);
@@ -397,6 +429,18 @@ mod tests {
         assert!((part("1") - 1.0).abs() < 1e-12);
         for bad in ["0", "1.5", "150%", "1/0", "-1", "x"] {
             assert!(Fraction::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_of_leaving_are_parts_per_time() {
+        let rate = |text| LeaveRate::parse(text).unwrap().0;
+        assert!((rate("1%/s") - 0.01).abs() < 1e-12);
+        assert!((rate("60%/m") - 0.01).abs() < 1e-12);
+        assert!((rate("1/100/s") - 0.01).abs() < 1e-12);
+        assert!((rate("100%/s") - 1.0).abs() < 1e-12);
+        for bad in ["1%", "5/s", "0%/s", "1%/d", "1% per s", "/s", "x"] {
+            assert!(LeaveRate::parse(bad).is_err(), "{bad}");
         }
     }
 

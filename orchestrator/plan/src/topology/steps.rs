@@ -14,7 +14,7 @@ use serde::{
 };
 
 use super::{
-    scalars::{Coins, Duration, FeeRate, Fraction, Selector, Within, Word},
+    scalars::{Coins, Duration, FeeRate, Fraction, LeaveRate, Selector, Within, Word},
     words::OneOrMany,
 };
 
@@ -358,7 +358,7 @@ impl JsonSchema for Targets {
     }
 }
 
-/// Every `every`, a fresh random `fraction` of the nodes leaves (killed), each for `down`; all are back when `for` is over.
+/// Nodes are killed and come back after `down`: a fresh random `fraction` every `every`, or one by one at a `rate`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Churn")]
@@ -368,12 +368,14 @@ pub(crate) struct ChurnWords {
     /// Who may leave.
     pub(crate) nodes: OneOrMany<Selector>,
     /// Which part of them leaves each time; at least one does.
-    pub(crate) fraction: Fraction,
+    pub(crate) fraction: Option<Fraction>,
     /// How often; default: once.
     pub(crate) every: Option<Duration>,
+    /// Instead of `fraction`: which part of them leaves per unit of time, one by one; at least one does.
+    pub(crate) rate: Option<LeaveRate>,
     /// How long each stays away.
     pub(crate) down: Duration,
-    /// How long all of it lasts.
+    /// How long all of it lasts; by then everybody is back.
     #[serde(rename = "for")]
     pub(crate) for_: Duration,
 }

@@ -1,8 +1,9 @@
 //! The topologies that come with netsplit: each plans, and its plan changes only on purpose.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use netsplit_api::config::Role;
 use netsplit_plan::{
-    plan::{NodeName, Plan},
+    plan::{Action, NodeName, NodeVerb, Plan},
     problem::Source,
     topology::{self, Options},
 };
@@ -38,6 +39,47 @@ fn every_topology_has_its_plan() {
         assert_eq!(plan.name, name);
         insta::assert_snapshot!(name, plan.describe());
         insta::assert_json_snapshot!(format!("{name}.json"), plan);
+    }
+}
+
+/// Its plan is too long to be kept; what it is about is not.
+#[test]
+fn a_thousand_nodes_are_cut_into_halves_and_churned() {
+    let text = include_str!("../../../topologies/large/thousand.yaml");
+    let plan = load("large/thousand", text, &Options::default());
+    let with = |role: Role| {
+        plan.nodes
+            .iter()
+            .filter(|node| node.roles.contains(&role))
+            .count()
+    };
+    assert_eq!(plan.nodes.len(), 1_000);
+    assert_eq!(
+        [Role::DnsSeed, Role::Miner, Role::Wallet].map(with),
+        [5, 10, 20]
+    );
+    for step in &plan.steps {
+        match &step.action {
+            Action::Partition(cut) => {
+                assert_eq!(
+                    cut.groups.iter().map(Vec::len).collect::<Vec<_>>(),
+                    [500, 500]
+                );
+                let miners = |group: &Vec<NodeName>| {
+                    let is_miner = |node: &&NodeName| node.0.starts_with("miner");
+                    group.iter().filter(is_miner).count()
+                };
+                assert!(cut.groups.iter().all(|group| miners(group) == 5));
+            }
+            Action::Churn(churn) => {
+                let leaves = churn
+                    .events
+                    .iter()
+                    .filter(|event| event.verb == NodeVerb::Kill);
+                assert_eq!(leaves.count(), 169, "1 % of 995 in each of 17 seconds");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Amounts of coins.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde_json::Value;
 
@@ -42,6 +42,49 @@ impl Amount {
     pub fn from_json(value: &Value) -> Option<Self> {
         let text = value.as_number()?.to_string();
         Self::parse_btc(&text).or_else(|| Self::parse_btc(&format!("{:.8}", value.as_f64()?)))
+    }
+}
+
+/// A text is no amount of coins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// What follows the number is no unit.
+    #[error("`{0}` is not a unit of coins")]
+    Unit(String),
+    /// There is no number, it is negative, or it has too many places.
+    #[error("`{0}` is not an amount")]
+    Number(String),
+}
+
+impl AmountError {
+    /// What to write instead.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::Unit(_) => "units are BTC (the default) and sat",
+            Self::Number(_) => {
+                "write `0.5`, `0.5 BTC` or `50000 sat`; at most eight decimal places"
+            }
+        }
+    }
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    /// A number of bitcoins with or without their unit, `0.5` or `0.5 BTC`, or of satoshis, `50000 sat`.
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        let end = text
+            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let amount = match unit.trim() {
+            "" | "BTC" => Self::parse_btc(number),
+            "sat" => number.parse().ok().map(Self::from_sats),
+            unit if !number.is_empty() => return Err(AmountError::Unit(unit.to_owned())),
+            _ => None,
+        };
+        amount.ok_or_else(|| AmountError::Number(text.to_owned()))
     }
 }
 

@@ -4,6 +4,7 @@
 use netsplit_api::config::Role;
 use netsplit_plan::{
     plan::{Action, NodeName, NodeVerb, Plan},
+    planner::remarks,
     problem::Source,
     topology::{self, Options},
 };
@@ -161,4 +162,21 @@ fn nodes_start_seeds_first_and_wallets_last() {
     assert!((share("miner-1") - 0.6).abs() < 1e-9);
     assert!((share("miner-2") - 0.4).abs() < 1e-9);
     assert_eq!(plan.chain.payees.len(), 3, "the wallet, then two miners");
+}
+
+#[test]
+fn more_peers_than_there_are_nodes_are_worth_a_remark_when_asked_for() {
+    let plan = |min: u16, full: u16| {
+        let text = format!(
+            "name: few\ndefaults: {{ discovery: [dns], min_peers: {min}, max_peers: 20 }}\n\
+             nodes:\n  seed: {{ role: dns-seed }}\n  full: {{ role: full, count: {full} }}\n"
+        );
+        load("few", &text, &Options::default())
+    };
+    assert_eq!(
+        remarks(&plan(12, 10)),
+        ["nodes of `full` are to have at least 12 peers, but there are only 9 others"]
+    );
+    assert!(remarks(&plan(9, 10)).is_empty(), "it can be met");
+    assert!(remarks(&plan(8, 3)).is_empty(), "the usual number");
 }

@@ -9,13 +9,14 @@ mod keys;
 mod nodes;
 mod payments;
 mod random;
+mod remarks;
 mod select;
 mod stage;
 mod world;
 
 use std::collections::BTreeMap;
 
-pub use self::world::Situation;
+pub use self::{remarks::remarks, select::select, world::Situation};
 use self::{stage::Stage, world::World};
 use crate::{
     plan::{Plan, PlannedChain, PlannedStep},

@@ -3,10 +3,37 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    plan::{NodeName, PlannedNode},
+    plan::{NodeName, Plan, PlannedNode},
     problem::{Fault, did_you_mean},
-    topology::{Damage, scalars::Selector},
+    topology::{
+        Damage,
+        scalars::{Scalar, Selector},
+    },
 };
+
+/// The nodes of a plan that any of the words chooses, those yet to join included, in the plan's order.
+///
+/// # Errors
+/// What is wrong with a word, and what helps.
+pub fn select(plan: &Plan, words: &[String]) -> Result<Vec<NodeName>, (String, Option<String>)> {
+    let (absent, damage) = (BTreeSet::new(), Damage::default());
+    let choice = Choice {
+        nodes: &plan.nodes,
+        absent: &absent,
+        damage: &damage,
+    };
+    let mut chosen = BTreeSet::new();
+    for word in words {
+        let selector = Selector::parse(word);
+        let nodes = selector.and_then(|selector| choice.resolve(&selector));
+        chosen.extend(nodes.map_err(|fault| (fault.message, fault.help))?);
+    }
+    let names = plan.nodes.iter().map(|node| &node.name);
+    Ok(names
+        .filter(|name| chosen.contains(*name))
+        .cloned()
+        .collect())
+}
 
 /// The nodes that selectors choose from.
 pub(super) struct Choice<'a> {

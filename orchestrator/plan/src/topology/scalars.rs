@@ -9,7 +9,7 @@ use serde::{
 };
 
 use crate::{
-    amount::Amount,
+    amount::{Amount, AmountError},
     problem::{Fault, did_you_mean},
 };
 
@@ -210,24 +210,14 @@ impl Scalar for Coins {
     const NUMBER: bool = true;
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        let end = text
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        let amount = match unit.trim() {
-            "" | "BTC" => Amount::parse_btc(number),
-            "sat" => number.parse().ok().map(Amount::from_sats),
-            unit if !number.is_empty() => {
-                return Err(Fault::new(format!("`{unit}` is not a unit of coins"))
-                    .label("wrong unit")
-                    .help("units are BTC (the default) and sat"));
-            }
-            _ => None,
-        };
-        amount.map(Self).ok_or_else(|| {
-            Fault::new(format!("`{text}` is not an amount"))
-                .label("not an amount")
-                .help("write `0.5`, `0.5 BTC` or `50000 sat`; at most eight decimal places")
+        text.parse().map(Self).map_err(|error: AmountError| {
+            let label = match error {
+                AmountError::Unit(_) => "wrong unit",
+                AmountError::Number(_) => "not an amount",
+            };
+            Fault::new(error.to_string())
+                .label(label)
+                .help(error.help())
         })
     }
 }

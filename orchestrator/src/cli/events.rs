@@ -1,9 +1,12 @@
 //! `netsplit events`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use netsplit_api::event::{BlockSource, Event, EventRecord};
-use netsplit_plan::plan::NodeName;
+use netsplit_plan::{
+    plan::{NodeName, Plan},
+    planner,
+};
 use netsplit_runtime::{NetEvent, Testnet};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -13,18 +16,19 @@ use super::{
     options::{Format, Target},
     session,
 };
-use crate::{error::CommandError, exit};
+use crate::{error::CommandError, exit, report::lines::count};
 
 /// Without `--follow`: all kept events have come when no old one came for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Print what the nodes said happened: blocks, tips, peers, transactions
 ///
-/// Begins with the oldest events that are still kept. With `--format json` every line is one JSON object: `node`,
-/// `incarnation`, `seq`, `time_ns`, `event`.
+/// Begins with the oldest events that are still kept, in the order they happened. Each node keeps its own last events, at
+/// most 4096, and only since it was last started. With `--format json` every line is one JSON object: `node`,
+/// `incarnation`, which changes with every start of the node, `seq`, which counts its events from 1, `time_ns`, `event`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only of these nodes; of all when left out
+    /// Nodes, groups, `role:x`, `zone:x` or `all`; all when left out
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     /// Go on with new events until interrupted
@@ -36,51 +40,56 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let testnet = session::attach(context, args.target.name.as_deref()).await?;
-    let wanted = args
-        .nodes
-        .iter()
-        .map(|name| session::node(testnet.as_ref(), name))
-        .collect::<Result<Vec<_>, _>>()?;
     let mut interrupts = interrupt::listen(None)?;
     tokio::select! {
-        printed = print(testnet.as_ref(), &wanted, args.follow, context) => printed?,
-        () = interrupt::interrupted(&mut interrupts) => {}
+        printed = print(testnet.as_ref(), &args, context) => printed.map(|()| exit::PASSED),
+        () = interrupt::interrupted(&mut interrupts) => Ok(exit::INTERRUPTED),
     }
-    Ok(exit::PASSED)
 }
 
-async fn print(
+pub(super) async fn print(
     testnet: &dyn Testnet,
-    wanted: &[NodeName],
-    follow: bool,
+    args: &Args,
     context: &Context,
 ) -> Result<(), CommandError> {
+    let wanted = chosen(&testnet.info().plan, &args.nodes)?;
+    context
+        .ui
+        .status("Telling", "what each node said since it was last started");
+    let mut past = Some(Vec::new()).filter(|_| !args.follow);
+    let mut seen = BTreeMap::new();
     let began = testnet.now();
     let mut end = Instant::now() + QUIET;
     loop {
         let next = testnet.next_event();
-        let event = if follow {
+        let event = if args.follow {
             next.await
         } else {
             tokio::time::timeout_at(end, next).await.ok().flatten()
         };
         match event {
-            None => return Ok(()),
+            None => return put(past.unwrap_or_default(), context),
             Some(NetEvent::Node {
                 node,
                 incarnation,
                 record,
             }) => {
-                if !follow && record.time_ns >= began.0 {
+                if past.is_some() && record.time_ns >= began.0 {
                     continue;
                 }
                 end = Instant::now() + QUIET;
-                if wanted.is_empty() || wanted.contains(&node) {
-                    let line = match context.options.format {
-                        Format::Json => as_json(&node, incarnation, &record).to_string(),
-                        Format::Table => as_text(&node, &record),
-                    };
-                    context.ui.data(&line)?;
+                if !wanted.contains(&node) {
+                    continue;
+                }
+                tell_gap(&mut seen, &node, incarnation, &record, context);
+                let told = Told {
+                    node,
+                    incarnation,
+                    record,
+                };
+                match &mut past {
+                    Some(past) => past.push(told),
+                    None => context.ui.data(&told.line(context.options.format))?,
                 }
             }
             Some(NetEvent::NodeSilent { node, reason }) => {
@@ -99,6 +108,66 @@ async fn print(
                     "the agent is gone: {reason}"
                 )));
             }
+        }
+    }
+}
+
+/// The nodes whose events are wanted.
+fn chosen(plan: &Plan, words: &[String]) -> Result<Vec<NodeName>, CommandError> {
+    let all = ["all".to_owned()];
+    let words = if words.is_empty() { &all } else { words };
+    planner::select(plan, words).map_err(|(message, help)| match help {
+        Some(help) => CommandError::usage(message).hint(help),
+        None => CommandError::usage(message),
+    })
+}
+
+/// Says which events of a node are missing before this one, and since when there are any.
+fn tell_gap(
+    seen: &mut BTreeMap<NodeName, (u64, u64)>,
+    node: &NodeName,
+    incarnation: u64,
+    record: &EventRecord,
+    context: &Context,
+) {
+    let before = seen.insert(node.clone(), (incarnation, record.seq));
+    let after = match before {
+        Some((same, seq)) if same == incarnation => seq,
+        _ => 0,
+    };
+    let missing = record.seq.saturating_sub(after + 1);
+    if missing > 0 {
+        let events = count(usize::try_from(missing).unwrap_or(usize::MAX), "event");
+        context.ui.warning(&format!(
+            "`{node}` no longer keeps {events} after number {after}"
+        ));
+    }
+}
+
+/// Prints what happened in the order it did.
+fn put(mut past: Vec<Told>, context: &Context) -> Result<(), CommandError> {
+    past.sort_by(|a, b| {
+        let key = |told: &Told| (told.record.time_ns, told.incarnation, told.record.seq);
+        key(a).cmp(&key(b)).then_with(|| a.node.cmp(&b.node))
+    });
+    for told in past {
+        context.ui.data(&told.line(context.options.format))?;
+    }
+    Ok(())
+}
+
+/// One event and who told of it.
+struct Told {
+    node: NodeName,
+    incarnation: u64,
+    record: EventRecord,
+}
+
+impl Told {
+    fn line(&self, format: Format) -> String {
+        match format {
+            Format::Json => as_json(&self.node, self.incarnation, &self.record).to_string(),
+            Format::Table => as_text(&self.node, &self.record),
         }
     }
 }

@@ -37,6 +37,9 @@ mod topology;
 mod up;
 mod validate;
 
+#[cfg(test)]
+mod by_hand_tests;
+
 use std::ffi::OsString;
 
 use clap::{
@@ -74,9 +77,9 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  passed
-    1  an assertion failed, or did not come true in time
+    1  an assertion failed or did not come true in time, or a node answered with an error
     2  wrong usage or an invalid topology; nothing was started
-    3  infrastructure: the engine, an image, a missing capability
+    3  infrastructure: the engine, an image, a missing capability, a node that does not answer
     4  inconclusive: a fault could not be shown to be real
     5  passed, but something could not be removed
   124  the whole run took longer than its timeout

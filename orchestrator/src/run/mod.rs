@@ -25,4 +25,4 @@ mod verdict;
 pub use execute::{EventSink, Interrupts, Options, bring_up, drive, run_test};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

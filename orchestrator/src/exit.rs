@@ -2,11 +2,11 @@
 
 /// Everything held and nothing is left.
 pub const PASSED: u8 = 0;
-/// An assertion failed or did not come true in its `within`.
+/// An assertion failed or did not come true in its `within`, or a node answered a call with an error.
 pub const FAILED: u8 = 1;
 /// Wrong usage or an invalid topology; nothing was started.
 pub const USAGE: u8 = 2;
-/// Infrastructure: the engine, an image, a missing capability, a node that died.
+/// Infrastructure: the engine, an image, a missing capability, a node that died or does not answer.
 pub const INFRASTRUCTURE: u8 = 3;
 /// A fault could not be shown to be real.
 pub const INCONCLUSIVE: u8 = 4;

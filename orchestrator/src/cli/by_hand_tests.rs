@@ -3,10 +3,14 @@
 
 use std::{ffi::OsString, time::Duration};
 
-use clap::FromArgMatches as _;
-use netsplit_api::event::Event;
-use netsplit_runtime::{NetEvent, Runtime as _, Testnet, fake::FakeRuntime};
-use serde_json::Value;
+use clap::{FromArgMatches as _, error::ErrorKind as Refusal};
+use netsplit_api::{
+    event::Event,
+    rpc::{RpcError, code},
+};
+use netsplit_plan::plan::NodeVerb;
+use netsplit_runtime::{CallError, NetEvent, Runtime as _, Testnet, fake::FakeRuntime};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::*;
@@ -59,6 +63,8 @@ async fn typed(runtime: &FakeRuntime, words: &[&str]) -> Done {
     };
     let testnet = testnet(runtime).await;
     let result = match cli.command {
+        Command::Rpc(args) => rpc::call(&*testnet, args, &context).await,
+        Command::Send(args) => send::pay(testnet, &args, &context).await,
         Command::Events(args) => events::print(&*testnet, &args, &context)
             .await
             .map(|()| exit::PASSED),
@@ -69,6 +75,121 @@ async fn typed(runtime: &FakeRuntime, words: &[&str]) -> Done {
         error.kind().exit_code()
     });
     Done { code, captured }
+}
+
+fn refuse(runtime: &FakeRuntime, method: &'static str, error: RpcError) {
+    runtime.net().on_rpc(move |_, _, asked, _| {
+        (asked == method).then(|| Err(CallError::Node(error.clone())))
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_answer_is_told_at_once_with_its_state() {
+    let runtime = up().await;
+    let connected = testnet(&runtime).await;
+    connected.node(&name("b"), NodeVerb::Kill).await.unwrap();
+    connected.node(&name("c"), NodeVerb::Pause).await.unwrap();
+    for (words, said) in [
+        (&["rpc", "b", "getblockcount"][..], "`b` has exited"),
+        (&["rpc", "c", "getblockcount"], "`c` is paused"),
+        (&["rpc", "late", "getblockcount"], "`late` has not joined"),
+        (&["send", "b", "bcrt1qx", "1"], "`b` has exited"),
+        (&["send", "b", "d", "1"], "`b` has exited"),
+        (&["send", "d", "c", "1"], "`c` is paused"),
+    ] {
+        let before = runtime.net().now();
+        let done = typed(&runtime, words).await;
+        assert_eq!(done.code, exit::INFRASTRUCTURE, "{words:?}");
+        let err = done.captured.err();
+        assert!(err.contains(said) && err.contains("hint:"), "{err}");
+        assert_eq!(runtime.net().now() - before, Duration::ZERO, "{words:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_a_node_is_1_whatever_the_command_and_called_an_error_once() {
+    let runtime = up().await;
+    let error = RpcError::new(code::WALLET_ERROR, "Error: no coins");
+    refuse(&runtime, "sendtoaddress", error);
+    for words in [
+        &["rpc", "a", "sendtoaddress"][..],
+        &["send", "a", "bcrt1qx", "1"],
+        &["send", "a", "d", "1"],
+    ] {
+        let done = typed(&runtime, words).await;
+        assert_eq!(done.code, exit::FAILED, "{words:?}");
+        let err = done.captured.err();
+        assert_eq!(err.matches("error:").count(), 1, "{err}");
+        assert!(!err.contains("Error:") && err.contains("no coins"), "{err}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_answer_is_3() {
+    let runtime = up().await;
+    runtime.net().on_rpc(|_, node, method, _| {
+        let reason = "no route to host".to_owned();
+        let node = node.clone();
+        (method == "getblockcount").then(|| Err(CallError::Unreachable { node, reason }))
+    });
+    let done = typed(&runtime, &["rpc", "a", "getblockcount"]).await;
+    assert_eq!(done.code, exit::INFRASTRUCTURE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_of_rpc_are_printed_as_bitcoin_cli_prints_them() {
+    let runtime = up().await;
+    runtime.net().on_rpc(|_, _, method, _| match method {
+        "help" => Some(Ok(json!("== Blockchain ==\ngetblockcount\n"))),
+        "uptime" => Some(Ok(json!(7))),
+        "ping" => Some(Ok(Value::Null)),
+        _ => None,
+    });
+    for (words, printed) in [
+        (
+            &["rpc", "a", "help"][..],
+            "== Blockchain ==\ngetblockcount\n",
+        ),
+        (&["rpc", "a", "uptime"], "7\n"),
+        (&["rpc", "a", "ping"], ""),
+        (&["rpc", "a", "ping", "--format", "json"], "null\n"),
+        (
+            &["rpc", "a", "help", "--format", "json"],
+            "\"== Blockchain ==\\ngetblockcount\\n\"\n",
+        ),
+    ] {
+        assert_eq!(typed(&runtime, words).await.out(), printed, "{words:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn amounts_are_written_as_in_topologies() {
+    let runtime = up().await;
+    for (amount, coins) in [
+        ("0.5", 0.5),
+        ("0.5BTC", 0.5),
+        ("0.5 BTC", 0.5),
+        ("50000sat", 0.0005),
+        ("50000 sat", 0.0005),
+    ] {
+        for to in ["bcrt1qx", "d"] {
+            let done = typed(&runtime, &["send", "a", to, amount]).await;
+            assert_eq!(done.code, exit::PASSED, "{}", done.captured.err());
+            assert_eq!(done.out(), "cafe\n");
+            let calls = runtime.net().calls();
+            let asked = calls.iter().rev().find_map(|call| match call {
+                netsplit_runtime::fake::Call::Rpc { method, params, .. } => {
+                    (method == "sendtoaddress").then(|| params[1].clone())
+                }
+                _ => None,
+            });
+            assert_eq!(asked, Some(json!(coins)), "{amount} to {to}");
+        }
+    }
+    for wrong in ["0", "5 EUR", "-1", "x"] {
+        let refused = parse(&["send", "a", "d", "--", wrong]).unwrap_err();
+        assert_eq!(refused.kind(), Refusal::ValueValidation, "{wrong}");
+    }
 }
 
 fn lost(count: u64) -> Event {

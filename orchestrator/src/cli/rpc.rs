@@ -1,16 +1,23 @@
 //! `netsplit rpc`.
 
+use netsplit_plan::plan::NodeName;
+use netsplit_runtime::{NodeState, Testnet};
 use serde_json::Value;
 
-use super::{Context, options::Target, session};
+use super::{
+    Context,
+    options::{Format, Target},
+    session,
+};
 use crate::{error::CommandError, exit};
 
 /// How long a node may take to answer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Call a node's JSON-RPC with Bitcoin Core's method names; prints the result as JSON
+/// Call a node's JSON-RPC with Bitcoin Core's method names; prints the result as `bitcoin-cli` does
 ///
-/// Arguments that are JSON are sent as such, all others as strings: `5` is a number, `'"5"'` a string.
+/// Arguments that are JSON are sent as such, all others as strings: `5` is a number, `'"5"'` a string. A result that is
+/// a string is printed as it is, all others as JSON; with `--format json` all are JSON. `help` lists the methods.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -34,17 +41,60 @@ Examples:
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let testnet = session::attach(context, args.target.name.as_deref()).await?;
-    let node = session::node(testnet.as_ref(), &args.node)?;
+    call(testnet.as_ref(), args, context).await
+}
+
+pub(super) async fn call(
+    testnet: &dyn Testnet,
+    args: Args,
+    context: &Context,
+) -> Result<u8, CommandError> {
+    let node = session::node(testnet, &args.node)?;
     let params: Vec<Value> = args
         .arguments
         .iter()
         .map(|argument| parameter(argument))
         .collect();
     let limit = context.options.timeout.unwrap_or(PATIENCE);
-    let calling = async { Ok(testnet.rpc(&node, &args.method, params.into()).await?) };
+    let calling = async {
+        must_run(testnet, [&node]).await?;
+        Ok(testnet.rpc(&node, &args.method, params.into()).await?)
+    };
     let result = session::within(limit, &format!("`{node}` did not answer"), calling).await?;
-    context.ui.json(&result)?;
+    match (&result, context.options.format) {
+        (Value::String(text), Format::Table) => context.ui.data(text)?,
+        (Value::Null, Format::Table) => {}
+        _ => context.ui.json(&result)?,
+    }
     Ok(exit::PASSED)
+}
+
+/// Tells at once, and not when a call has timed out, that a node cannot answer.
+///
+/// # Errors
+/// Infrastructure, naming the state of the first node that does not run.
+pub(super) async fn must_run(
+    testnet: &dyn Testnet,
+    nodes: impl IntoIterator<Item = &NodeName>,
+) -> Result<(), CommandError> {
+    let states = testnet.states().await?;
+    for node in nodes {
+        let (state, hint) = match states.get(node) {
+            Some(NodeState::Exited) => ("has exited", format!("`netsplit start {node}` starts it")),
+            Some(NodeState::Paused) => (
+                "is paused",
+                format!("`netsplit resume {node}` lets it go on"),
+            ),
+            Some(NodeState::Planned) => (
+                "has not joined yet",
+                "a `join` step lets it join".to_owned(),
+            ),
+            Some(NodeState::Running) | None => continue,
+        };
+        let error = format!("`{node}` {state} and cannot answer");
+        return Err(CommandError::infrastructure(error).hint(hint));
+    }
+    Ok(())
 }
 
 fn parameter(text: &str) -> Value {

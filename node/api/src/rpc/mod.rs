@@ -34,7 +34,10 @@ impl RpcError {
 
 impl fmt::Display for RpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)
+        // Some of Core's texts begin with this word, and whoever shows an error says it already.
+        let message = self.message.strip_prefix("Error: ");
+        let message = message.unwrap_or(&self.message);
+        write!(f, "{message} (code {})", self.code)
     }
 }
 
@@ -105,4 +108,16 @@ pub struct Status {
     pub rss_bytes: u64,
     /// Nodes a DNS seed can name now; 0 for others.
     pub dns_nodes: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_does_not_say_that_it_is_one() {
+        let shown = |text: &str| RpcError::new(code::INVALID_ADDRESS_OR_KEY, text).to_string();
+        assert_eq!(shown("Error: Invalid address"), "Invalid address (code -5)");
+        assert_eq!(shown("Block not found"), "Block not found (code -5)");
+    }
 }

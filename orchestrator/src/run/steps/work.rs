@@ -8,9 +8,12 @@ use netsplit_runtime::{CallError, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Ended, Progress, Step};
-use crate::run::{
-    stage::{Notice, Outcome, Stage, StepKey},
-    state::SentTransaction,
+use crate::{
+    event::StepStatus,
+    run::{
+        stage::{Notice, Outcome, Stage, StepKey},
+        state::SentTransaction,
+    },
 };
 
 /// A node tells of a block it has just made within this.
@@ -165,11 +168,11 @@ const fn lacks_wallet(code: i32) -> bool {
     )
 }
 
+/// A node that answers with a refusal works as it should; one that does not answer does not.
 fn call_failed(error: &CallError) -> Ended {
-    let ended = Ended::error(error.to_string());
     match error {
-        CallError::Node(_) => ended,
-        CallError::Unreachable { .. } => ended.suspect(),
+        CallError::Node(_) => Ended::new(StepStatus::Failed, error.to_string()),
+        CallError::Unreachable { .. } => Ended::error(error.to_string()).suspect(),
     }
 }
 

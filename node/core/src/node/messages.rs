@@ -275,7 +275,8 @@ impl Node {
         }
         let out = &mut self.out;
         self.connections.peer_connected(conn, &self.roster, out);
-        self.ping.peer_connected(conn, now.mono, out);
+        self.ping
+            .peer_connected(conn, link.is_outbound(), now.mono, out);
         self.addresses
             .peer_connected(conn, (listens_at, peer.services), now, out);
         if !visits {

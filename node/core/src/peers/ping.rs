@@ -1,6 +1,7 @@
 //! `ping` and `pong` (BIP31): round-trip times, and the end of peers that are no longer heard.
 //!
-//! Any byte counts as a sign of life; a `pong` only measures.
+//! Any byte counts as a sign of life; a `pong` only measures. So nobody is asked for one who has just given one, and of a
+//! quiet pair only the one who dialled asks: each ping costs both nodes more than anything else they do when idle.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,11 +21,15 @@ enum State {
     Idle,
 }
 
+/// Even a peer that is never quiet is pinged after this many intervals, to measure.
+const MEASURED_EVERY: u32 = 8;
+
 #[derive(Debug)]
 struct Peer {
     state: State,
-    /// When the next ping is due.
-    next_ping: Instant,
+    /// A quiet peer is pinged after this long.
+    patience: Duration,
+    last_ping: Instant,
     last_heard: Instant,
     last: Option<Duration>,
     min: Option<Duration>,
@@ -49,11 +54,23 @@ impl Ping {
         }
     }
 
-    pub(crate) fn peer_connected(&mut self, conn: ConnId, now: Instant, out: &mut Outbox) {
+    pub(crate) fn peer_connected(
+        &mut self,
+        conn: ConnId,
+        dialled: bool,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
         let state = State::Idle;
         let peer = Peer {
             state,
-            next_ping: now,
+            // Who was dialled hears the other's ping before.
+            patience: if dialled {
+                self.interval
+            } else {
+                self.interval * 5 / 4
+            },
+            last_ping: now,
             last_heard: now,
             last: None,
             min: None,
@@ -86,7 +103,7 @@ impl Ping {
         let Some(peer) = self.peers.get_mut(&conn) else {
             return;
         };
-        peer.next_ping = now + self.interval;
+        peer.last_ping = now;
         if matches!(peer.state, State::Idle) {
             let nonce = self.rng.next_u64();
             peer.state = State::AwaitingPong { nonce, since: now };
@@ -146,7 +163,11 @@ impl Ping {
     }
 
     fn deadline(&self, peer: &Peer) -> Instant {
-        peer.next_ping.min(peer.last_heard + self.idle)
+        let quiet = peer.last_heard + peer.patience;
+        let next_ping = quiet
+            .max(peer.last_ping + self.interval)
+            .min(peer.last_ping + self.interval * MEASURED_EVERY);
+        next_ping.min(peer.last_heard + self.idle)
     }
 }
 
@@ -171,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_new_peer_is_pinged_at_once_and_then_every_interval() {
+    fn a_new_peer_is_pinged_at_once_and_a_quiet_one_every_interval() {
         let (mut alice, mut out) = (alice(), Outbox::default());
         let mut now = Instant(0);
-        alice.peer_connected(BOB, now, &mut out);
+        alice.peer_connected(BOB, true, now, &mut out);
         for _ in 0..5 {
             let nonces = asked(&mut out);
             assert_eq!(nonces.len(), 1);
@@ -191,7 +212,7 @@ mod tests {
     #[test]
     fn the_shortest_time_is_remembered_and_a_wrong_answer_measures_nothing() {
         let (mut alice, mut out) = (alice(), Outbox::default());
-        alice.peer_connected(BOB, Instant(0), &mut out);
+        alice.peer_connected(BOB, true, Instant(0), &mut out);
         let first = asked(&mut out)[0];
         alice.received_pong(BOB, first ^ 1, Instant(0) + SECOND / 2);
         assert_eq!(alice.times(BOB), (None, None));
@@ -205,11 +226,58 @@ mod tests {
     #[test]
     fn a_silent_peer_is_hung_up_on_and_one_that_chatters_is_not() {
         let (mut alice, mut out) = (alice(), Outbox::default());
-        alice.peer_connected(BOB, Instant(0), &mut out);
+        alice.peer_connected(BOB, true, Instant(0), &mut out);
         alice.heard(BOB, Instant(0) + 2 * SECOND);
         alice.on_timer(Instant(0) + 5 * SECOND, &mut out);
         assert!(out.hung_up().is_empty());
         alice.on_timer(Instant(0) + 6 * SECOND, &mut out);
         assert!(matches!(out.hung_up()[..], [(BOB, Farewell::Silence(_))]));
+    }
+
+    #[test]
+    fn of_a_quiet_pair_only_the_one_who_dialled_asks() {
+        let ends = [ConnId(1), ConnId(2)];
+        let mut out = Outbox::default();
+        let mut pair = [alice(), alice()];
+        let mut asked = [0, 0];
+        for (end, dialled) in [(0, true), (1, false)] {
+            pair[end].peer_connected(ends[end], dialled, Instant(0), &mut out);
+        }
+        for ms in 0..10_000 {
+            let now = Instant(ms * 1_000_000);
+            for end in [0, 1] {
+                pair[end].on_timer(now, &mut out);
+                for message in out.said_to(ends[end]) {
+                    let NetworkMessage::Ping(nonce) = message else {
+                        panic!("{message:?}")
+                    };
+                    asked[end] += 1;
+                    pair[1 - end].heard(ends[1 - end], now);
+                    pair[end].heard(ends[end], now);
+                    pair[end].received_pong(ends[end], nonce, now);
+                }
+            }
+        }
+        assert_eq!(asked, [10, 2], "the other one now and then, to measure");
+        assert!(out.hung_up().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_chatters_is_pinged_to_measure_only() {
+        let (mut alice, mut out) = (alice(), Outbox::default());
+        alice.peer_connected(BOB, true, Instant(0), &mut out);
+        alice.heard(BOB, Instant(0) + SECOND / 2);
+        let mut pings = 0;
+        for second in 1..=24 {
+            let now = Instant(0) + SECOND * second;
+            alice.on_timer(now, &mut out);
+            for nonce in asked(&mut out) {
+                pings += 1;
+                alice.received_pong(BOB, nonce, now);
+            }
+            alice.heard(BOB, now);
+            alice.heard(BOB, now + SECOND / 2);
+        }
+        assert_eq!(pings, 1 + 24 / MEASURED_EVERY);
     }
 }

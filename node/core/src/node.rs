@@ -409,6 +409,8 @@ impl Node {
     fn on_timer(&mut self, now: Now) -> Result<(), StoreError> {
         self.ping.on_timer(now.mono, &mut self.out);
         self.handshake.on_timer(now.mono, &mut self.out);
+        let ready = self.roster.peers().map(|(conn, _)| conn);
+        self.addresses.on_timer(now.mono, ready, &mut self.out);
         self.settle(now);
         for (address, link) in self
             .connections

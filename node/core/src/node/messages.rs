@@ -120,8 +120,7 @@ impl Node {
         match message {
             NetworkMessage::Pong(nonce) => self.ping.received_pong(conn, nonce, mono),
             NetworkMessage::Addr(told) => {
-                let ready: Vec<ConnId> = self.roster.peers().map(|(conn, _)| conn).collect();
-                let taken = self.addresses.received_addr(conn, &told, &ready, now, out);
+                let taken = self.addresses.received_addr(conn, &told, now, out);
                 if let Some(crawler) = &mut self.crawler {
                     for address in taken {
                         crawler.heard_of(address, mono);

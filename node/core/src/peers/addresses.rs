@@ -25,14 +25,17 @@ use crate::{
     time::{Instant, Now},
 };
 
+mod news;
+
+use self::news::{MAX_NEWS, News};
+
 /// Addresses kept.
 const MAX_ADDRESSES: usize = 4096;
 /// Addresses in one message (Bitcoin Core's `MAX_ADDR_TO_SEND`).
 const MAX_IN_MESSAGE: usize = 1000;
-/// A message with more addresses is an answer, not news, and is not passed on.
-const MAX_NEWS: usize = 10;
-/// Peers that news are passed on to.
-const NEWS_TO: usize = 2;
+/// Addresses that one answer names, and that a node knows before it stops passing on news: with so many known by so many,
+/// newcomers are found, and find others, without everybody being told.
+const ENOUGH: usize = 128;
 /// News are not older than this, in seconds, and are not passed on twice within it.
 const NEWS_AGE: u32 = 600;
 /// Addresses a peer may bring at once, and how many more each second.
@@ -81,6 +84,7 @@ pub(crate) struct Addresses {
     /// When it is written at the latest.
     save_at: Option<Instant>,
     peers: BTreeMap<ConnId, Allowance>,
+    news: News,
     /// Addresses that were not known and then were.
     learned: u64,
 }
@@ -110,6 +114,7 @@ impl Addresses {
             changed,
             save_at: None,
             peers,
+            news: News::default(),
             learned: 0,
         })
     }
@@ -133,9 +138,10 @@ impl Addresses {
         }
     }
 
-    /// When changes are written at the latest.
-    pub(crate) const fn next_deadline(&self) -> Option<Instant> {
-        self.save_at
+    /// When changes are written at the latest, or news passed on.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.save_at, self.news.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// How many addresses were learned that were not known, since the node started.
@@ -252,12 +258,21 @@ impl Addresses {
         later.map(|(_, entry)| entry.next_attempt).min()
     }
 
-    /// Addresses from a peer; those that were news and taken are returned. `ready` are the peers to pass them on to.
+    /// Passes on news that have waited long enough to some of those who are `ready`.
+    pub(crate) fn on_timer(
+        &mut self,
+        now: Instant,
+        ready: impl Iterator<Item = ConnId>,
+        out: &mut Outbox,
+    ) {
+        self.news.on_timer(now, ready, &mut self.rng, out);
+    }
+
+    /// Addresses from a peer; those that were taken are returned. News among them are passed on soon.
     pub(crate) fn received_addr(
         &mut self,
         conn: ConnId,
         told: &[(u32, Address)],
-        ready: &[ConnId],
         now: Now,
         out: &mut Outbox,
     ) -> Vec<SocketAddr> {
@@ -267,7 +282,7 @@ impl Addresses {
         }
         let allowed = self.allow(conn, told.len(), now.mono);
         let seconds = now.wall.seconds();
-        let (mut taken, mut news) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
         for (time, address) in &told[..allowed] {
             let Ok(socket) = address.socket_addr() else {
                 continue;
@@ -281,17 +296,18 @@ impl Addresses {
                 continue;
             }
             taken.push(socket);
+            let few = self.book.len() <= ENOUGH;
             let entry = self.book.get_mut(&socket).expect("just inserted");
             let fresh = seconds.saturating_sub(time) < NEWS_AGE;
             let untold = entry
                 .told
                 .is_none_or(|at| seconds.saturating_sub(at) >= NEWS_AGE);
-            if told.len() <= MAX_NEWS && fresh && untold {
+            if told.len() <= MAX_NEWS && fresh && untold && few {
                 entry.told = Some(seconds);
-                news.push((time, address.clone()));
+                let news = (time, address.clone());
+                self.news.add(conn, news, now.mono, &mut self.rng);
             }
         }
-        self.pass_on(conn, &news, ready, out);
         taken
     }
 
@@ -331,26 +347,9 @@ impl Addresses {
             })
             .collect();
         shuffle(&mut self.rng, &mut known);
-        known.truncate(MAX_IN_MESSAGE);
+        known.truncate(ENOUGH);
         if !known.is_empty() {
             out.send(conn, NetworkMessage::Addr(known));
-        }
-    }
-
-    fn pass_on(
-        &mut self,
-        from: ConnId,
-        news: &[(u32, Address)],
-        ready: &[ConnId],
-        out: &mut Outbox,
-    ) {
-        if news.is_empty() {
-            return;
-        }
-        let mut others: Vec<ConnId> = ready.iter().copied().filter(|c| *c != from).collect();
-        shuffle(&mut self.rng, &mut others);
-        for conn in others.into_iter().take(NEWS_TO) {
-            out.send(conn, NetworkMessage::Addr(news.to_vec()));
         }
     }
 

@@ -64,7 +64,8 @@ fn news_go_to_two_others_once_and_answers_to_nobody() {
     }
     let all = [ALICE, BOB, CAROL, DAVE];
     let mut passed_on = |book: &mut Addresses, told: &[(u32, Address)]| {
-        book.received_addr(ALICE, told, &all, at(10), &mut out);
+        book.received_addr(ALICE, told, at(10), &mut out);
+        book.on_timer(at(11).mono, all.into_iter(), &mut out);
         assert!(
             out.said_to(ALICE).is_empty(),
             "not back to where it came from"
@@ -83,6 +84,40 @@ fn news_go_to_two_others_once_and_answers_to_nobody() {
     );
     assert_eq!(passed_on(&mut book, &[stale]), 0, "old is no news");
     assert_eq!(book.iter().count(), 13, "but all are known");
+}
+
+#[test]
+fn news_travel_together_and_no_longer_where_many_are_known() {
+    let (mut book, _db, mut out) = empty();
+    let all = [ALICE, BOB, CAROL, DAVE];
+    for conn in all {
+        book.peer_connected(conn, (None, ServiceFlags::NETWORK), at(0), &mut out);
+        out.said_to(conn);
+    }
+    for last in 20..28 {
+        book.received_addr(ALICE, &[told(5, last)], at(5), &mut out);
+    }
+    let due = book.next_deadline().unwrap();
+    assert!(due > at(5).mono && due < at(6).mono);
+    book.on_timer(due, all.into_iter(), &mut out);
+    let messages: Vec<_> = all.iter().flat_map(|conn| out.said_to(*conn)).collect();
+    match &messages[..] {
+        [NetworkMessage::Addr(one), NetworkMessage::Addr(other)] => {
+            assert_eq!((one.len(), other.len()), (8, 8));
+        }
+        other => panic!("{other:?}"),
+    }
+    for number in 0..200_u8 {
+        book.found(([12, 0, 0, number], 18444).into(), at(6));
+    }
+    book.received_addr(ALICE, &[told(6, 30)], at(6), &mut out);
+    book.on_timer(at(7).mono, all.into_iter(), &mut out);
+    assert!(all.iter().all(|conn| out.said_to(*conn).is_empty()));
+    book.received_getaddr(BOB, &|_| false, at(8), &mut out);
+    match &out.said_to(BOB)[..] {
+        [NetworkMessage::Addr(answer)] => assert_eq!(answer.len(), ENOUGH),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

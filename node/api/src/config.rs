@@ -256,7 +256,7 @@ pub struct Timers {
     pub handshake_ms: u64,
     /// A dial that has not connected by then is given up.
     pub dial_ms: u64,
-    /// A ping is sent when this has passed since the last one.
+    /// A ping is sent to a peer that has said nothing for this long.
     pub ping_ms: u64,
     /// A peer that has said nothing for this long is dropped; also the sockets' `TCP_USER_TIMEOUT`.
     pub idle_ms: u64,
@@ -266,7 +266,8 @@ pub struct Timers {
     pub dns_ms: u64,
     /// A block or transaction asked of one peer is asked of another after this.
     pub request_ms: u64,
-    /// A DNS seed tries a node it knows again this often, and forgets it when that fails.
+    /// A DNS seed tries a node it knows again this often, or every 20 ms some node where that is longer, and forgets it
+    /// when that fails.
     pub crawl_ms: u64,
 }
 

@@ -1,7 +1,8 @@
 //! A DNS seed's survey of the testnet: who can be reached by handshake, now.
 //!
 //! Everyone who asks the seed is visited, and everyone visited is asked for others. Those reached are named, visited
-//! again at an interval, and no longer named after the first failed visit; they are still tried for a while.
+//! again at an interval, longer where there are many, and no longer named after the first failed visit; they are still tried
+//! for a while.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,9 @@ const STAY: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Failed visits in a row after which an address is dropped.
 const MAX_FAILURES: u32 = 20;
+/// Time for each visit to somebody who is known to be there: a survey of many takes longer than the configured interval,
+/// and does not take more of the machine than one of few.
+const VISIT: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -213,11 +217,13 @@ impl Crawler {
         let Some((address, answered)) = self.visits.remove(&conn) else {
             return;
         };
+        let known = self.targets.len();
         let Some(target) = self.targets.get_mut(&address) else {
             return;
         };
         if answered.is_some() {
-            let next = now + jittered(&mut self.rng, self.interval);
+            let survey = VISIT * u32::try_from(known).unwrap_or(u32::MAX);
+            let next = now + jittered(&mut self.rng, self.interval.max(survey));
             target.state = State::Waiting(next);
             return;
         }
@@ -266,7 +272,7 @@ mod tests {
     use super::*;
     use crate::random;
 
-    const VISIT: ConnId = ConnId(1);
+    const GUEST: ConnId = ConnId(1);
 
     fn node() -> SocketAddr {
         ([11, 0, 0, 2], 18444).into()
@@ -293,19 +299,19 @@ mod tests {
         let (mut crawler, mut out) = crawler();
         crawler.asked_by(node().ip(), at(0));
         assert_eq!(crawler.due(at(0)), [node()]);
-        crawler.visiting(VISIT, node());
+        crawler.visiting(GUEST, node());
         assert!(crawler.due(at(0)).is_empty(), "one visit at a time");
         assert!(named(&crawler).is_empty());
-        crawler.peer_connected(VISIT, at(5), &mut out);
+        crawler.peer_connected(GUEST, at(5), &mut out);
         assert_eq!(named(&crawler), [node().ip()]);
-        assert_eq!(out.said_to(VISIT), [NetworkMessage::GetAddr]);
+        assert_eq!(out.said_to(GUEST), [NetworkMessage::GetAddr]);
         // It tells of itself, then of another one: the visit is over.
-        crawler.received_addr(VISIT, &[node()], at(6), &mut out);
+        crawler.received_addr(GUEST, &[node()], at(6), &mut out);
         assert!(out.hung_up().is_empty());
         let other = ([11, 0, 0, 3], 18444).into();
-        crawler.received_addr(VISIT, &[node(), other], at(7), &mut out);
+        crawler.received_addr(GUEST, &[node(), other], at(7), &mut out);
         assert_eq!(out.hung_up().len(), 1);
-        crawler.disconnected(VISIT, "visit is over", at(8), &mut out);
+        crawler.disconnected(GUEST, "visit is over", at(8), &mut out);
         assert_eq!(crawler.due(at(8)), [other], "the other one is next");
     }
 
@@ -331,7 +337,7 @@ mod tests {
         );
         crawler.asked_by(node().ip(), at(1));
         assert_eq!(crawler.due(at(1)), [node()]);
-        crawler.visiting(VISIT, node());
+        crawler.visiting(GUEST, node());
         crawler.disconnected(ConnId(100), "dial timed out", at(2), &mut out);
         assert_eq!(
             crawler.due(at(2)).len(),
@@ -344,14 +350,39 @@ mod tests {
     fn the_first_failed_visit_ends_being_named_and_others_follow() {
         let (mut crawler, mut out) = crawler();
         crawler.asked_by(node().ip(), at(0));
-        crawler.visiting(VISIT, node());
-        crawler.peer_connected(VISIT, at(5), &mut out);
-        crawler.disconnected(VISIT, "visit is over", at(500), &mut out);
+        crawler.visiting(GUEST, node());
+        crawler.peer_connected(GUEST, at(5), &mut out);
+        crawler.disconnected(GUEST, "visit is over", at(500), &mut out);
         assert!(crawler.due(at(1_000)).is_empty());
         assert_eq!(crawler.due(at(3_100)), [node()]);
         crawler.visiting(ConnId(2), node());
         crawler.disconnected(ConnId(2), "dial timed out", at(4_000), &mut out);
         assert!(named(&crawler).is_empty());
         assert_eq!(crawler.due(at(4_200)), [node()], "tried again soon");
+    }
+
+    #[test]
+    fn many_nodes_are_visited_more_seldom_than_few() {
+        let visits = |nodes: u8| {
+            let (mut crawler, mut out) = crawler();
+            let ips = (0..nodes).flat_map(|a| (1..=10).map(move |b| [11, 0, a, b]));
+            for ip in ips {
+                crawler.asked_by(IpAddr::from(ip), at(0));
+            }
+            let mut visits = 0;
+            for ms in (0..20_000).step_by(10) {
+                for address in crawler.due(at(ms)) {
+                    visits += 1;
+                    let conn = ConnId(visits);
+                    crawler.visiting(conn, address);
+                    crawler.peer_connected(conn, at(ms), &mut out);
+                    crawler.disconnected(conn, "visit is over", at(ms), &mut out);
+                }
+            }
+            visits / 20
+        };
+        assert!((8..=14).contains(&visits(2)), "20 nodes, each every 2 s");
+        assert!((40..=80).contains(&visits(40)), "400 nodes");
+        assert!((50..=110).contains(&visits(100)), "1,000 nodes, the first visits included");
     }
 }

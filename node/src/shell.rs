@@ -6,6 +6,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     pin::pin,
+    time::Duration,
 };
 
 use netsplit_api::{
@@ -90,17 +91,27 @@ impl Shell {
         stop: impl Future<Output = ()>,
     ) -> Result<(), StoreError> {
         let mut stop = pin!(stop);
+        // One alarm for as long as the node lives; most inputs leave it where it is.
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set_to = None;
         self.started();
         while !self.stopping {
             if let Some(error) = self.node.failed() {
                 return Err(error.clone());
             }
             let deadline = self.node.next_deadline();
+            if let Some(at) = deadline.filter(|_| deadline != set_to) {
+                alarm.as_mut().reset(self.clock.host_time(at));
+                set_to = deadline;
+            }
             // Which branch goes first is random, so that neither timers nor peers starve the other.
             let wake = tokio::select! {
                 () = &mut stop => return Ok(()),
                 Some(wake) = inbox.recv() => wake,
-                () = sleep_until(self.clock, deadline) => Wake::Input(Input::Tick),
+                () = alarm.as_mut(), if deadline.is_some() => {
+                    set_to = None;
+                    Wake::Input(Input::Tick)
+                }
             };
             self.apply(wake);
         }
@@ -239,12 +250,5 @@ impl Shell {
             _ => tracing::debug!(?event),
         }
         self.events.push(epoch_nanoseconds(), event);
-    }
-}
-
-async fn sleep_until(clock: Clock, deadline: Option<netsplit_core::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(clock.host_time(deadline)).await,
-        None => std::future::pending().await,
     }
 }

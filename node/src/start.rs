@@ -48,7 +48,11 @@ pub fn run(config: NodeConfig) -> Result<(), NodeExit> {
         .map_err(NodeExit::Runtime)?;
     runtime.block_on(async {
         let signals = signals().map_err(NodeExit::Runtime)?;
-        serve(config, signals).await
+        // As a task, the node takes turns with its connections; what the runtime blocks on has to wait until the kernel
+        // was asked for more, after every message.
+        let node = tokio::spawn(serve(config, signals));
+        node.await
+            .map_err(|ended| NodeExit::Runtime(ended.into()))?
     })
 }
 

@@ -4,7 +4,7 @@ use std::{io, net::Shutdown, sync::Arc, time::Duration};
 
 use netsplit_core::io::{ConnId, Input};
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{io::Interest, net::TcpStream, sync::mpsc};
 
 use super::outbox::{Next, Outbox};
 use crate::wake::Wake;
@@ -48,6 +48,9 @@ async fn read(conn: ConnId, stream: &TcpStream, wakes: &mpsc::Sender<Wake>) -> S
         match stream.try_read_buf(&mut bytes) {
             Ok(0) => return "closed by the peer".to_owned(),
             Ok(count) => {
+                if count < bytes.capacity() {
+                    drained(stream);
+                }
                 expected = if count == expected {
                     expected * 2
                 } else {
@@ -66,6 +69,13 @@ async fn read(conn: ConnId, stream: &TcpStream, wakes: &mpsc::Sender<Wake>) -> S
             Err(error) => return describe(&error),
         }
     }
+}
+
+/// All that was there is read: the next read waits for more, and is not tried once in vain to find that out.
+fn drained(stream: &TcpStream) {
+    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    // Says what it was told to.
+    let _ = stream.try_io(Interest::READABLE, nothing);
 }
 
 /// Writes until the node hangs up and everything is sent.

@@ -1,4 +1,5 @@
-//! DNS seeds: asked at the start, and again while peers are missing, soon at first and seldom when they know nothing new.
+//! DNS seeds: one is asked at the start, and one after the other while peers are missing, soon at first and seldom when they
+//! know nothing new.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use crate::{
     discovery::{Discovery, pace::Pace, with_port},
     io::{ConnId, QueryId},
     outbox::{Effect, Outbox},
+    peers::chance::shuffle,
     time::Instant,
 };
 
@@ -24,6 +26,7 @@ const MAX_ANSWER: usize = 256;
 /// Asks DNS seeds.
 #[derive(Debug)]
 pub(crate) struct Dns {
+    /// In the order they are asked.
     seeds: Vec<SocketAddr>,
     /// Port of the nodes a seed names.
     port: u16,
@@ -36,11 +39,12 @@ pub(crate) struct Dns {
 
 impl Dns {
     pub(crate) fn new(
-        seeds: Vec<SocketAddr>,
+        mut seeds: Vec<SocketAddr>,
         port: u16,
         timers: &Timers,
-        rng: ChaCha12Rng,
+        mut rng: ChaCha12Rng,
     ) -> Self {
+        shuffle(&mut rng, &mut seeds);
         let interval = Duration::from_millis(timers.dns_ms);
         Self {
             seeds,
@@ -52,17 +56,20 @@ impl Dns {
         }
     }
 
+    /// Asks the next seed that does not owe an answer. One at a time: each visits whoever asks it.
     fn ask(&mut self, now: Instant, out: &mut Outbox) {
         self.pace.asked(now);
-        for seed in &self.seeds {
-            if self.asked.values().any(|asked| asked == seed) {
-                continue;
-            }
-            let query = QueryId(self.next_query);
-            self.next_query += 1;
-            self.asked.insert(query, *seed);
-            out.push(Effect::Resolve(query, *seed));
-        }
+        let owes = |seed: &&SocketAddr| self.asked.values().any(|asked| asked == *seed);
+        let Some(at) = self.seeds.iter().position(|seed| !owes(&seed)) else {
+            return;
+        };
+        let seed = self.seeds[at];
+        // The others come first next time.
+        self.seeds.rotate_left(at + 1);
+        let query = QueryId(self.next_query);
+        self.next_query += 1;
+        self.asked.insert(query, seed);
+        out.push(Effect::Resolve(query, seed));
     }
 }
 
@@ -108,5 +115,40 @@ impl Discovery for Dns {
 
     fn next_search(&self) -> Option<Instant> {
         (!self.seeds.is_empty()).then_some(self.pace.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+
+    #[test]
+    fn seeds_are_asked_one_after_the_other_and_a_dead_one_is_passed_over() {
+        let seeds: Vec<SocketAddr> = (1..=3).map(|n| ([11, 0, 0, n], 53).into()).collect();
+        let rng = random::stream(&[1; 32], "dns");
+        let mut dns = Dns::new(seeds.clone(), 18444, &Timers::default(), rng);
+        let mut out = Outbox::default();
+        let mut asked = |dns: &mut Dns, now: Instant| {
+            dns.search(now, &[], &mut out);
+            std::iter::from_fn(|| out.next())
+                .filter_map(|effect| match effect {
+                    Effect::Resolve(query, seed) => Some((query, seed)),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut order = Vec::new();
+        for round in 0..3 {
+            let queries = asked(&mut dns, Instant(round * 1_000_000_000));
+            assert_eq!(queries.len(), 1, "one at a time");
+            order.push(queries[0]);
+        }
+        let names: std::collections::BTreeSet<_> = order.iter().map(|(_, seed)| *seed).collect();
+        assert_eq!(names.len(), 3, "every seed in turn");
+        assert!(asked(&mut dns, Instant(3_000_000_000)).is_empty(), "all owe an answer");
+        dns.resolved(order[1].0, &Ok(Vec::new()), &mut Outbox::default());
+        let queries = asked(&mut dns, Instant(10_000_000_000));
+        assert_eq!(queries[0].1, order[1].1, "the others still owe theirs");
     }
 }

@@ -7,6 +7,7 @@ mod bad_luck;
 mod by_hand;
 mod crash;
 mod engine_trouble;
+mod namespaces;
 mod netsplit;
 mod topologies;
 mod verdict;

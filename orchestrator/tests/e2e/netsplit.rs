@@ -23,7 +23,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -75,6 +75,11 @@ impl Netsplit {
             program,
             home: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// The program under test.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// A command that is not started yet.

@@ -16,11 +16,19 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
     /// What part of the nodes leaves each time: `0.25`, `25%` or `1/4`
-    #[arg(long, value_name = "FRACTION")]
-    fraction: String,
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        required_unless_present = "rate",
+        conflicts_with = "rate"
+    )]
+    fraction: Option<String>,
     /// Time from one departure to the next, e.g. `5s`; they leave once when left out
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", conflicts_with = "rate")]
     every: Option<String>,
+    /// In place of both: nodes that leave one by one, e.g. `1%/s`
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
     /// How long a node stays away, e.g. `3s`
     #[arg(long, value_name = "DURATION")]
     down: String,
@@ -45,8 +53,9 @@ fn step(args: &Args) -> Value {
     let given = [
         ("id", Some(json!(args.id))),
         ("nodes", Some(json!(args.nodes))),
-        ("fraction", Some(json!(args.fraction))),
+        ("fraction", args.fraction.as_ref().map(|part| json!(part))),
         ("every", args.every.as_ref().map(|every| json!(every))),
+        ("rate", args.rate.as_ref().map(|rate| json!(rate))),
         ("down", Some(json!(args.down))),
         ("for", Some(json!(args.duration))),
     ];

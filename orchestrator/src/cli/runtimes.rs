@@ -19,7 +19,7 @@ pub(super) async fn running(context: &Context) -> Result<Box<dyn Runtime>, Comma
     match context.options.runtime {
         RuntimeChoice::Docker => Ok(Box::new(Docker::connect().await?)),
         RuntimeChoice::Namespaces => Ok(Box::new(namespaces())),
-        RuntimeChoice::Auto => Ok(Box::new(auto(Docker::connect().await.ok()))),
+        RuntimeChoice::Auto => Ok(Box::new(auto(docker().await?.ok()))),
         RuntimeChoice::Swarm => Err(not_built("swarm")),
         RuntimeChoice::Sim => Err(not_built("sim")),
     }
@@ -33,7 +33,7 @@ pub(super) async fn launching(context: &Context) -> Result<Box<dyn Runtime>, Com
     if context.options.runtime != RuntimeChoice::Auto {
         return running(context).await;
     }
-    let docker = Docker::connect().await;
+    let docker = docker().await?;
     if let Err(why) = &docker {
         let text = format!("namespaces, because of Docker: {why}");
         context.ui.status("Using", &text);
@@ -71,10 +71,24 @@ pub(super) async fn doctor(context: &Context) -> Result<Vec<Vec<Diagnosis>>, Com
     ])
 }
 
+/// The engine, or why it does not answer. Whoever names one with `DOCKER_HOST` wants that one and no other runtime.
+async fn docker() -> Result<Result<Docker, RuntimeError>, CommandError> {
+    let named = std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty());
+    match Docker::connect().await {
+        Err(error) if named => Err(error.into()),
+        answer => Ok(answer),
+    }
+}
+
 fn auto(docker: Option<Docker>) -> Several {
     let docker = docker.map(|docker| Box::new(docker) as Box<dyn Runtime>);
     let namespaces = Box::new(namespaces());
-    Several(docker.into_iter().chain([namespaces as Box<dyn Runtime>]).collect())
+    Several(
+        docker
+            .into_iter()
+            .chain([namespaces as Box<dyn Runtime>])
+            .collect(),
+    )
 }
 
 fn namespaces() -> Namespaces {

@@ -130,7 +130,7 @@ async fn a_node_that_does_not_answer_is_3() {
     runtime.net().on_rpc(|_, node, method, _| {
         let reason = "no route to host".to_owned();
         let node = node.clone();
-        (method == "getblockcount").then(|| Err(CallError::Unreachable { node, reason }))
+        (method == "getblockcount").then_some(Err(CallError::Unreachable { node, reason }))
     });
     let done = typed(&runtime, &["rpc", "a", "getblockcount"]).await;
     assert_eq!(done.code, exit::INFRASTRUCTURE);

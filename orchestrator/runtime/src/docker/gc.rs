@@ -180,6 +180,7 @@ pub(super) async fn list(engine: &dyn Engine) -> Result<Vec<RunSummary>, Runtime
 pub(super) async fn collect(
     engine: &dyn Engine,
     runs: Option<&Path>,
+    images: &old::Rule,
 ) -> Result<Vec<(RunId, Teardown)>, RuntimeError> {
     let mut collected = Vec::new();
     let mut alive = Vec::new();
@@ -200,7 +201,7 @@ pub(super) async fn collect(
             collected.push((story.run, teardown));
         }
     }
-    match old::remove(engine).await {
+    match old::remove(engine, images).await {
         Ok(removed) => tracing::debug!(removed, "removed old images"),
         Err(error) => tracing::warn!(%error, "failed to look for old images"),
     }

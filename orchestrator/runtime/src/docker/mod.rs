@@ -32,6 +32,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -63,6 +64,7 @@ pub struct Docker {
     socket: String,
     node_memory: Option<i64>,
     runs: Option<PathBuf>,
+    old_images: image::old::Rule,
     pending: Pending,
 }
 
@@ -86,6 +88,7 @@ impl Docker {
             socket: BollardEngine::socket(),
             node_memory: None,
             runs: state_home(),
+            old_images: Default::default(),
             pending: Pending::default(),
         })
     }
@@ -94,6 +97,14 @@ impl Docker {
     #[must_use]
     pub fn with_runs(mut self, directory: impl Into<PathBuf>) -> Self {
         self.runs = Some(directory.into());
+        self
+    }
+
+    /// Collects images of this name alone, once they were not used for so many whole seconds; for use beside other runs.
+    #[must_use]
+    pub fn with_old_images(mut self, name: impl Into<String>, unused: Duration) -> Self {
+        let name = Some(name.into());
+        self.old_images = image::old::Rule { name, unused };
         self
     }
 
@@ -181,7 +192,7 @@ impl Runtime for Docker {
     }
 
     async fn gc(&self) -> Result<Vec<(RunId, Teardown)>, RuntimeError> {
-        gc::collect(&*self.engine, self.runs.as_deref()).await
+        gc::collect(&*self.engine, self.runs.as_deref(), &self.old_images).await
     }
 
     async fn doctor(&self) -> Vec<Diagnosis> {

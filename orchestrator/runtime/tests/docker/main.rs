@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod images;
 mod node;
 mod runs;
 
@@ -10,7 +11,7 @@ use std::{env, future::Future, panic, process::ExitCode};
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     ("a_run_is_launched_driven_and_torn_down", || {
         block_on(runs::driven());
     }),
@@ -19,6 +20,9 @@ const TESTS: [Test; 4] = [
     }),
     ("a_maker_killed_at_any_time_leaves_nothing", || {
         block_on(runs::killed());
+    }),
+    ("an_old_image_goes_and_the_current_one_stays", || {
+        block_on(images::collected());
     }),
     ("the_doctor_finds_everything_working", || {
         block_on(runs::examined());

@@ -76,7 +76,7 @@ fn launch(run: &str, names: &[&str], ownership: Ownership) -> (Launch, tempfile:
 }
 
 /// An id nobody else on this engine has.
-fn run_id(kind: &str) -> String {
+pub(crate) fn run_id(kind: &str) -> String {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
     format!(
         "test-{kind}-{:08x}",

@@ -1,6 +1,6 @@
 //! Images of programs that are not used any more: every build makes a new one, and they would pile up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{
@@ -10,14 +10,32 @@ use super::{
     LABEL,
 };
 
-/// An image that was not used for so many seconds is old. A run makes all its containers long before that, joiners apart,
-/// whose image their run's other nodes keep.
-const OLD: u64 = 3600;
+/// An image that was not used for so long is old. A run makes all its containers long before that, joiners apart, whose
+/// image their run's other nodes keep.
+const OLD: Duration = Duration::from_secs(3600);
+
+/// Which images are collected.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Rule {
+    /// Those of this name alone; `None`: all of ours.
+    pub(in super::super) name: Option<String>,
+    /// Those not used for longer than this, in whole seconds.
+    pub(in super::super) unused: Duration,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            name: None,
+            unused: OLD,
+        }
+    }
+}
 
 /// Marks an image as used, unless it was marked lately.
 pub(super) async fn touch(engine: &dyn Engine, image: &ImageInfo) -> Result<(), EngineError> {
     match image.tagged {
-        Some(tagged) if age(tagged) <= OLD / 2 => Ok(()),
+        Some(tagged) if age(tagged) <= OLD.as_secs() / 2 => Ok(()),
         _ => engine.tag_image(&image.reference).await,
     }
 }
@@ -27,14 +45,15 @@ pub(super) async fn touch(engine: &dyn Engine, image: &ImageInfo) -> Result<(), 
 ///
 /// # Errors
 /// When the engine cannot be asked what there is.
-pub(crate) async fn remove(engine: &dyn Engine) -> Result<usize, EngineError> {
-    let images = engine.images(LABEL).await?;
+pub(crate) async fn remove(engine: &dyn Engine, rule: &Rule) -> Result<usize, EngineError> {
+    let mut images = engine.images(LABEL).await?;
+    images.retain(|image| rule.name.as_ref().is_none_or(|only| only == name(image)));
     for image in images.iter().filter(|image| image.tagged.is_none()) {
         // It may be gone by now.
         gone_is_fine(engine.tag_image(&image.reference).await)?;
     }
     let mut removed = 0;
-    for image in superseded(images) {
+    for image in superseded(images, rule.unused.as_secs()) {
         // The engine refuses while a container needs it.
         match gone_is_fine(engine.remove_image(&image.reference).await) {
             Ok(()) => removed += 1,
@@ -46,7 +65,7 @@ pub(crate) async fn remove(engine: &dyn Engine) -> Result<usize, EngineError> {
 }
 
 /// Those that are old and not the last used of their name.
-fn superseded(mut images: Vec<ImageInfo>) -> Vec<ImageInfo> {
+fn superseded(mut images: Vec<ImageInfo>, unused: u64) -> Vec<ImageInfo> {
     let mut latest: BTreeMap<String, Option<u64>> = BTreeMap::new();
     for image in &images {
         let last = latest.entry(name(image).to_owned()).or_default();
@@ -54,7 +73,7 @@ fn superseded(mut images: Vec<ImageInfo>) -> Vec<ImageInfo> {
     }
     images.retain(|image| {
         let is_last = latest[name(image)] == image.tagged;
-        !is_last && image.tagged.is_some_and(|tagged| age(tagged) > OLD)
+        !is_last && image.tagged.is_some_and(|tagged| age(tagged) > unused)
     });
     images
 }

@@ -95,6 +95,10 @@ impl Bench {
             .unwrap()
     }
 
+    async fn collect(&self) -> Result<Vec<(RunId, Teardown)>, RuntimeError> {
+        gc::collect(&self.engine, None, &Default::default()).await
+    }
+
     fn fail_at(&self, call: usize, failure: Failure) {
         self.engine.state().fail_at = Some((call, failure));
     }
@@ -289,7 +293,7 @@ async fn removing_a_run_leaves_one_whose_name_begins_alike() {
             .iter()
             .all(|thing| thing.contains("r-10"))
     );
-    assert_eq!(gc::collect(&bench.engine, None).await.unwrap(), []);
+    assert_eq!(bench.collect().await.unwrap(), []);
     assert_eq!(bench.engine.things().len(), before / 2);
     Box::new(second).teardown(ignore()).await;
     assert_eq!(bench.engine.things(), [""; 0]);
@@ -345,7 +349,7 @@ async fn a_detached_run_lives_on_and_can_be_found_driven_and_removed() {
     assert!(!bench.engine.things().contains(&node::reaper_name(&run)));
     let listed = gc::list(&bench.engine).await.unwrap();
     assert_eq!((listed[0].state.as_str(), listed[0].nodes), ("detached", 3));
-    assert_eq!(gc::collect(&bench.engine, None).await.unwrap(), []);
+    assert_eq!(bench.collect().await.unwrap(), []);
 
     let engine = Arc::new(bench.engine.clone());
     let again = DockerTestnet::attach(engine, &run).await.unwrap();
@@ -419,7 +423,7 @@ async fn what_a_dead_owner_left_is_collected_and_what_is_not_ours_stays() {
         .map(|run| (&run.name[..], &run.state[..]))
         .collect();
     assert_eq!(states, [("dead", "dead"), ("live-00000001", "owned")]);
-    let collected = gc::collect(&bench.engine, None).await.unwrap();
+    let collected = bench.collect().await.unwrap();
     let expected = Teardown {
         removed: 2,
         left: Vec::new(),
@@ -465,7 +469,7 @@ async fn images_nobody_needs_are_collected() {
         wanted.sort_unstable();
         assert_eq!(state.images.keys().collect::<Vec<_>>(), wanted);
     };
-    assert_eq!(gc::collect(&bench.engine, None).await.unwrap(), []);
+    assert_eq!(bench.collect().await.unwrap(), []);
     left(&[
         &current,
         "netsplit:last",
@@ -473,7 +477,7 @@ async fn images_nobody_needs_are_collected() {
         "netsplit-node:fresh",
     ]);
     Box::new(used).teardown(ignore()).await;
-    gc::collect(&bench.engine, None).await.unwrap();
+    bench.collect().await.unwrap();
     // The one that was only imported counts as used when it was first looked at.
     left(&["netsplit:imported", "netsplit-node:fresh"]);
 }

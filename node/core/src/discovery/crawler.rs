@@ -383,6 +383,9 @@ mod tests {
         };
         assert!((8..=14).contains(&visits(2)), "20 nodes, each every 2 s");
         assert!((40..=80).contains(&visits(40)), "400 nodes");
-        assert!((50..=110).contains(&visits(100)), "1,000 nodes, the first visits included");
+        assert!(
+            (50..=110).contains(&visits(100)),
+            "1,000 nodes, the first visits included"
+        );
     }
 }

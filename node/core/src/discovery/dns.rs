@@ -146,7 +146,10 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = order.iter().map(|(_, seed)| *seed).collect();
         assert_eq!(names.len(), 3, "every seed in turn");
-        assert!(asked(&mut dns, Instant(3_000_000_000)).is_empty(), "all owe an answer");
+        assert!(
+            asked(&mut dns, Instant(3_000_000_000)).is_empty(),
+            "all owe an answer"
+        );
         dns.resolved(order[1].0, &Ok(Vec::new()), &mut Outbox::default());
         let queries = asked(&mut dns, Instant(10_000_000_000));
         assert_eq!(queries[0].1, order[1].1, "the others still owe theirs");

@@ -291,8 +291,7 @@ pub(crate) struct LeaveRate(pub(crate) f64);
 
 impl Scalar for LeaveRate {
     const NAME: &'static str = "LeaveRate";
-    const DESCRIPTION: &'static str =
-        "A part of the nodes per unit of time, at most all of them each second: `1%/s`, `0.5%/s` or `20%/m`.";
+    const DESCRIPTION: &'static str = "A part of the nodes per unit of time, at most all of them each second: `1%/s`, `0.5%/s` or `20%/m`.";
     const PATTERN: &'static str = r"^([0-9]+(\.[0-9]+)?%?|[0-9]+/[0-9]+)/(s|m|h)$";
 
     fn parse(text: &str) -> Result<Self, Fault> {

@@ -15,8 +15,6 @@ use netsplit_plan::{node_config::RunContext, plan::PlannedNode};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use crate::clock::now;
-
 use super::{
     document::{Document, Lease, Recipe},
     engine::{ContainerSpec, Engine, EngineError},
@@ -30,6 +28,7 @@ use super::{
     teardown::{self, By},
     testnet::{DockerTestnet, Held},
 };
+pub(super) use crate::clock::now;
 use crate::{
     Launch, Progress, ProgressSink, RunInfo, RuntimeError, Timestamp, clock,
     document::Credentials,

@@ -1,6 +1,9 @@
 //! Whatever is killed, whenever: nothing is left.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Read},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
@@ -81,6 +84,38 @@ fn one_interrupt_tears_down_in_order() {
     running.signal(Signal::SIGINT);
     running.wait().expect(130);
     assert_nothing_left(&run);
+}
+
+/// Milliseconds from a run's first line to the interrupt: image, reaper, network, agent, nodes created, nodes started.
+const MOMENTS: [u64; 9] = [0, 30, 60, 100, 150, 250, 400, 600, 1000];
+
+/// Whatever the launch was about to make when somebody changed their mind: it is waited for and removed.
+#[test]
+fn an_interrupt_at_any_moment_of_a_launch_leaves_nothing() {
+    for moment in MOMENTS {
+        let netsplit = Netsplit::new();
+        let file = netsplit.topology("cut", &CUT.replace("min_height: 3", "min_height: 900"));
+        let mut running = netsplit.spawn(&["test", &file]);
+        let mut screen = BufReader::new(running.child.stderr.take().unwrap());
+        let mut seen = String::new();
+        screen.read_line(&mut seen).unwrap();
+        assert!(seen.contains("Running"), "{seen}");
+        let run = begun(&netsplit);
+        std::thread::sleep(Duration::from_millis(moment));
+        running.signal(Signal::SIGINT);
+        screen.read_to_string(&mut seen).unwrap();
+        let ended = running.wait();
+        assert_eq!(ended.code, 130, "after {moment} ms:\n{seen}");
+        assert_nothing_left(&run);
+    }
+}
+
+/// The id of the only run of this state directory.
+fn begun(netsplit: &Netsplit) -> String {
+    let runs = std::fs::read_dir(netsplit.home.path().join("netsplit")).unwrap();
+    let runs: Vec<_> = runs.map(|run| run.unwrap().file_name()).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].to_str().unwrap().to_owned()
 }
 
 #[test]

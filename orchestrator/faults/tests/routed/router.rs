@@ -6,8 +6,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::{fs::PermissionsExt, process::CommandExt},
     },
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -52,10 +53,15 @@ pub(crate) fn everywhere(test: &str, body: impl FnOnce()) {
         return body();
     }
     let root = nix::unistd::geteuid().is_root();
-    let mut rootless = unshare(&["--user", "--map-root-user", "--net"], test);
+    // A copy that everybody may run: the build directory may be closed to others.
+    let open = tempfile::tempdir().unwrap();
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = open.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut rootless = unshare(&["--user", "--map-root-user", "--net"], &program, test);
     if root {
         rootless.uid(NOBODY).gid(NOBODY);
-        succeed(test, "root", unshare(&["--net"], test));
+        succeed(test, "root", unshare(&["--net"], &program, test));
     }
     succeed(test, "an ordinary user", rootless);
 }
@@ -70,11 +76,11 @@ fn stay_on_one_processor() {
     sched_setaffinity(this, &set).unwrap();
 }
 
-fn unshare(namespaces: &[&str], test: &str) -> Command {
+fn unshare(namespaces: &[&str], program: &Path, test: &str) -> Command {
     let mut command = Command::new("unshare");
     command
         .args(namespaces)
-        .arg(std::env::current_exe().unwrap())
+        .arg(program)
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
         .current_dir("/");
